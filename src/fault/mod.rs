@@ -1,0 +1,1 @@
+//! Faults: selection, schedule, guard, ledger.

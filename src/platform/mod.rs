@@ -1,0 +1,113 @@
+//! Where the system under test runs, behind one small trait.
+//!
+//! A platform lists instances, applies and undoes faults, and tells the record what changes. It does not decide:
+//! whom to hit and when is for `fault`, what it means is for `judge`.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::FaultKind;
+
+pub mod local;
+pub mod url;
+
+/// One instance of the system under test, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Unique in the run; a restarted instance has a new name.
+    pub name: String,
+    /// The place it fills; outlives it. Faults select by this or by the name.
+    pub slot: String,
+    /// Labels for selection.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it may get traffic.
+    pub ready: bool,
+    /// Whether it runs at all (an ended one waits for its restart).
+    pub alive: bool,
+}
+
+/// Where traffic goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Base URL, without a trailing slash.
+    pub base_url: String,
+    /// What answers there, in words: "balancer over 3 instances of shop".
+    pub describe: String,
+}
+
+/// One change to the system under test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// What.
+    pub kind: FaultKind,
+    /// Name of the instance.
+    pub instance: String,
+}
+
+/// How a change is taken back; written to the ledger before the change is made, so it must hold all it takes to
+/// do so in another process, after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Undo {
+    /// SIGCONT to a frozen process.
+    Thaw {
+        /// The instance.
+        instance: String,
+        /// Its process.
+        pid: u32,
+        /// Start time of the process (`/proc/PID/stat`, field 22): a recycled pid is left alone.
+        start_ticks: u64,
+    },
+    /// The balancer treats the instance normally again. The balancer lives and dies with the run.
+    RestoreRoute {
+        /// The instance.
+        instance: String,
+        /// The fault that is lifted.
+        fault: String,
+    },
+}
+
+impl Undo {
+    /// The instance concerned.
+    pub fn instance(&self) -> &str {
+        match self {
+            Undo::Thaw { instance, .. } | Undo::RestoreRoute { instance, .. } => instance,
+        }
+    }
+}
+
+/// What can go wrong with a platform.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// It cannot be brought up or reached: exit code 5.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The scenario asks for what this platform does not have: exit code 2.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A change or its undo failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A place where a system under test runs.
+#[async_trait]
+pub trait Platform: Send + Sync {
+    /// Says in sentences what a run would start or connect to, touching nothing. Fails as `start` would where
+    /// that can be told beforehand: command not found, fault not supported.
+    fn plan(&self) -> Result<Vec<String>, PlatformError>;
+    /// Brings it up (or connects) and returns once it is ready for traffic.
+    async fn start(&self) -> Result<Endpoint, PlatformError>;
+    /// The instances now.
+    fn instances(&self) -> Vec<Instance>;
+    /// What undoing the change takes; `None` where nothing can be undone (a kill).
+    fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError>;
+    /// Makes the change.
+    async fn apply(&self, change: &Change) -> Result<(), PlatformError>;
+    /// Takes a change back; undoing what is undone already is a success.
+    async fn undo(&self, undo: &Undo) -> Result<(), PlatformError>;
+    /// Ends everything that `start` started; idempotent.
+    async fn stop(&self) -> Result<(), PlatformError>;
+}
