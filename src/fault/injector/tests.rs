@@ -7,10 +7,11 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::*;
 use crate::fault::undo_ledger;
-use crate::platform::Endpoint;
+use crate::platform::{Change, Endpoint};
 use crate::record::{Clock, Entry};
 use crate::scenario::{KeepReady, Pick, Select};
 
