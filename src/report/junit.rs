@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use super::{Judged, Output, ReportError, phrases};
+use crate::judge::words;
 use crate::judge::{Ruling, Verdict};
 use crate::record::Micros;
 
@@ -105,7 +106,7 @@ fn details(verdict: &Verdict, zero: Micros) -> String {
     for fact in &verdict.evidence {
         let _ = write!(out, "\n{}: {}", fact.what, fact.value);
         if let Some(at) = fact.at_us {
-            let _ = write!(out, " (at {})", phrases::moment(at, zero));
+            let _ = write!(out, " (at {})", words::moment(at, zero));
         }
     }
     out

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Judged, Output, ReportError, phrases};
-use crate::judge::words::{count, micros, percent};
+use crate::judge::words::{self, count, micros, percent};
 use crate::judge::{Ruling, Summary, Verdict};
 use crate::record::Level;
 
@@ -50,7 +50,7 @@ fn head(out: &mut String, run: &Judged<'_>) {
         "{}. {} of traffic, {}, seed {}, squall {}.\n",
         capital(&phrases::tally(run.verdicts)),
         phrases::traffic_length(s),
-        phrases::plural(s.all.ended, "request"),
+        words::counted(s.all.ended, "request"),
         s.seed,
         escape(&s.version),
     );
@@ -103,7 +103,7 @@ fn evidence(out: &mut String, v: &Verdict, s: &Summary) {
     for fact in &v.evidence {
         let _ = write!(out, "- {}: {}", escape(&fact.what), escape(&fact.value));
         if let Some(at) = fact.at_us {
-            let _ = write!(out, " (at {})", phrases::moment(at, s.traffic_start_us));
+            let _ = write!(out, " (at {})", words::moment(at, s.traffic_start_us));
         }
         out.push('\n');
     }
@@ -121,7 +121,7 @@ fn numbers(out: &mut String, s: &Summary) {
             out,
             "| {name} | {} | {} | {} | {} | {} | {} | {} |",
             count(t.ended),
-            phrases::rate(t.throughput_per_s),
+            words::rate(t.throughput_per_s),
             percent(t.error_ratio),
             phrases::latency(r, r.p50_us),
             phrases::latency(r, r.p95_us),
@@ -160,7 +160,7 @@ fn faults(out: &mut String, s: &Summary) {
     out.push_str("| at | fault | what followed |\n| ---: | --- | --- |\n");
     for fault in &s.faults {
         let at = fault.injected_us.map_or(phrases::NONE.into(), |at| {
-            phrases::moment(at, s.traffic_start_us)
+            words::moment(at, s.traffic_start_us)
         });
         let _ = writeln!(
             out,

@@ -1,6 +1,6 @@
 //! Parts of sentences that several outputs share, so that they say the same thing the same way.
 
-use crate::judge::words::{count, micros};
+use crate::judge::words::{bytes, counted, micros};
 use crate::judge::{FaultSummary, LatencySummary, Ruling, Summary};
 use crate::record::{Ended, FaultStage, Host, Micros};
 use crate::scenario::FaultPhase;
@@ -54,22 +54,6 @@ pub(super) fn cut_short(ended: &Option<Ended>) -> Option<String> {
     }
 }
 
-/// A moment of the run, counted from the start of traffic: `12.0 s`, `-0.4 s`, `1:02:03`.
-pub(super) fn moment(at: Micros, zero: Micros) -> String {
-    let seconds = (at as f64 - zero as f64) / 1e6;
-    if seconds.abs() < 600.0 {
-        return format!("{seconds:.1} s");
-    }
-    let sign = if seconds < 0.0 { "-" } else { "" };
-    let whole = seconds.abs().round() as u64;
-    let (h, m, s) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if h > 0 {
-        format!("{sign}{h}:{m:02}:{s:02}")
-    } else {
-        format!("{sign}{m}:{s:02}")
-    }
-}
-
 /// One value of a latency distribution; a dash where there is no sample.
 pub(super) fn latency(of: &LatencySummary, us: u64) -> String {
     if of.count == 0 {
@@ -77,28 +61,6 @@ pub(super) fn latency(of: &LatencySummary, us: u64) -> String {
     } else {
         micros(us)
     }
-}
-
-/// A rate: `500/s`, `12.3/s`.
-pub(super) fn rate(per_s: f64) -> String {
-    match per_s {
-        r if !r.is_finite() => NONE.into(),
-        r if r > 0.0 && r < 99.95 => format!("{}/s", trim(format!("{r:.1}"))),
-        r => format!("{}/s", count(r.max(0.0).round() as u64)),
-    }
-}
-
-/// Bytes: `512 B`, `48 MiB`.
-pub(super) fn bytes(n: u64) -> String {
-    let mut value = n as f64;
-    let mut unit = 0;
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    while value >= 1023.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0 && value < 9.95);
-    format!("{} {}", trim(format!("{value:.digits$}")), UNITS[unit])
 }
 
 /// CPU in cores: `0.35`; with "of a core" left to the column's head.
@@ -115,12 +77,6 @@ pub(super) fn trim(number: String) -> String {
             .to_string(),
         false => number,
     }
-}
-
-/// `1 request`, `2 requests`.
-pub(super) fn plural(n: u64, noun: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{} {noun}{s}", count(n))
 }
 
 /// A part of the run relative to its faults.
@@ -156,7 +112,7 @@ pub(super) fn host(host: &Host) -> String {
         } else {
             format!(" of {}", host.cpu)
         };
-        add(format!("{}{of}", plural(host.cores.into(), "core")));
+        add(format!("{}{of}", counted(host.cores.into(), "core")));
     }
     if host.memory_bytes > 0 {
         add(format!("{} memory", bytes(host.memory_bytes)));
@@ -226,10 +182,7 @@ pub(super) fn fault_outcome(fault: &FaultSummary) -> String {
         FaultStage::Failed => format!("could not be made: {reason}"),
         FaultStage::Injecting => "was being made when the record ends".into(),
         FaultStage::Injected => {
-            let cost = match fault.failed_requests {
-                0 => "no request failed".into(),
-                n => format!("{} failed", plural(n, "request")),
-            };
+            let cost = format!("{} failed", counted(fault.failed_requests, "request"));
             match fault.restored_us {
                 Some(_) => cost,
                 None => format!("{cost}; service not seen restored"),
@@ -249,30 +202,5 @@ pub(super) fn fault_story(fault: &FaultSummary) -> String {
         outcome
     } else {
         format!("{}; {outcome}", steps.join(", "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_count_from_the_start_of_traffic() {
-        assert_eq!(moment(13_500_000, 1_500_000), "12.0 s");
-        assert_eq!(moment(1_100_000, 1_500_000), "-0.4 s");
-        assert_eq!(moment(3_723_000_000, 0), "1:02:03");
-        assert_eq!(moment(725_000_000, 0), "12:05");
-    }
-
-    #[test]
-    fn numbers_that_are_none_do_not_show() {
-        assert_eq!(rate(f64::NAN), "-");
-        assert_eq!(rate(f64::INFINITY), "-");
-        assert_eq!(rate(0.0), "0/s");
-        assert_eq!(rate(2.54), "2.5/s");
-        assert_eq!(rate(1234.4), "1,234/s");
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(48 << 20), "48 MiB");
-        assert_eq!(bytes(1536), "1.5 KiB");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::{
-    Event, InstanceState, Interval, Latency, Micros, Record, StepHistograms, What, latency,
+    Event, InstanceState, Interval, Latency, Micros, Outcome, Record, StepHistograms, What, latency,
 };
 
 /// A chart has at most so many points in time; longer runs have their seconds merged.
@@ -35,6 +35,8 @@ pub(super) struct Point {
     pub end: f64,
     pub ended: u64,
     pub failed: u64,
+    /// Failed requests by kind.
+    pub errors: BTreeMap<Outcome, u64>,
     /// p50, p95, p99 and max of the response time, microseconds.
     pub latency: Option<[f64; 4]>,
     /// Requests answered, by instance.
@@ -77,7 +79,10 @@ fn point(group: &[Interval], zero: Micros) -> Point {
         for step in &interval.second.steps {
             for (outcome, n) in &step.ended {
                 point.ended += n;
-                point.failed += if outcome.failed() { *n } else { 0 };
+                if outcome.failed() && *n > 0 {
+                    point.failed += n;
+                    *point.errors.entry(*outcome).or_default() += n;
+                }
             }
             for (name, at) in &step.instances {
                 *point.instances.entry(name.clone()).or_default() += at.answered;

@@ -95,7 +95,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut used = 0;
-    for word in text.split_whitespace() {
+    for word in glued(text) {
         let mut word: Vec<char> = word.chars().collect();
         if used > 0 && used + 1 + word.len() > width {
             lines.push(std::mem::take(&mut line));
@@ -119,7 +119,25 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A table: the first column is left-aligned and gives way where width is short, the others are right-aligned.
+/// The words of a text; a number and its unit are one.
+fn glued(text: &str) -> Vec<String> {
+    const UNITS: [&str; 9] = ["us", "ms", "s", "min", "B", "KiB", "MiB", "GiB", "TiB"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let unit = word.trim_end_matches([',', ';', '.', ':', ')']);
+        match words.last_mut() {
+            Some(last) if UNITS.contains(&unit) && last.ends_with(|c: char| c.is_ascii_digit()) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_string()),
+        }
+    }
+    words
+}
+
+/// A table: the first column is left-aligned and gives way where width is short, the others are right-aligned. A
+/// column whose name ends with `?` may be left out on a narrow terminal.
 pub(super) struct Table {
     head: Vec<String>,
     rows: Vec<Vec<(Tone, String)>>,
@@ -137,33 +155,52 @@ impl Table {
     }
     /// The lines. `lead` is the least width of the first column, so that tables below each other line up.
     pub(super) fn lines(&self, style: Style, lead: usize) -> Vec<String> {
-        let columns = self.head.len();
-        let mut widths: Vec<usize> = self.head.iter().map(|h| h.chars().count()).collect();
+        let mut widths: Vec<usize> = self.head.iter().map(|h| name(h).chars().count()).collect();
         for row in &self.rows {
             for (width, (_, cell)) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        let others: usize = widths.iter().skip(1).map(|w| w + 2).sum();
-        let room = style.columns().saturating_sub(others).max(12);
-        if columns > 0 {
-            widths[0] = widths[0].max(lead).min(room);
+        let mut shown: Vec<usize> = (0..self.head.len()).collect();
+        let others = |shown: &[usize]| shown.iter().skip(1).map(|i| widths[*i] + 2).sum::<usize>();
+        while others(&shown) + LEAST > style.columns() {
+            let Some(at) = shown.iter().position(|i| self.head[*i].ends_with('?')) else {
+                break;
+            };
+            shown.remove(at);
+        }
+        let room = style.columns().saturating_sub(others(&shown)).max(LEAST);
+        if let Some(first) = widths.first_mut() {
+            *first = (*first).max(lead).min(room);
         }
         let head = self.head.iter().enumerate().map(|(i, h)| {
             let tone = if i == 0 { Tone::Title } else { Tone::Quiet };
-            (tone, h.clone())
+            (tone, name(h).to_string())
         });
-        let mut lines = vec![line(style, &widths, &head.collect::<Vec<_>>())];
-        lines.extend(self.rows.iter().map(|row| line(style, &widths, row)));
+        let head: Vec<_> = head.collect();
+        let mut lines = vec![line(style, &widths, &shown, &head)];
+        let rows = self.rows.iter();
+        lines.extend(rows.map(|row| line(style, &widths, &shown, row)));
         lines
     }
 }
 
-fn line(style: Style, widths: &[usize], cells: &[(Tone, String)]) -> String {
+/// The first column is never narrower.
+const LEAST: usize = 14;
+
+/// A column's name without its mark.
+fn name(head: &str) -> &str {
+    head.trim_end_matches('?')
+}
+
+fn line(style: Style, widths: &[usize], shown: &[usize], cells: &[(Tone, String)]) -> String {
     let mut out = String::new();
-    for (i, (width, (tone, cell))) in widths.iter().zip(cells).enumerate() {
-        let text = cut(cell, *width);
-        let pad = " ".repeat(width.saturating_sub(text.chars().count()));
+    for i in shown.iter().copied() {
+        let Some((tone, cell)) = cells.get(i) else {
+            continue;
+        };
+        let text = cut(cell, widths[i]);
+        let pad = " ".repeat(widths[i].saturating_sub(text.chars().count()));
         let painted = style.paint(*tone, &text);
         if i == 0 {
             out.push_str(&painted);
@@ -189,6 +226,7 @@ mod tests {
         let squeezed = |t: &str| t.replace(' ', "");
         assert_eq!(squeezed(&lines.concat()), squeezed(text));
         assert_eq!(wrap("", 20), [""]);
+        assert_eq!(wrap("restored +2 s; fine", 12), ["restored", "+2 s; fine"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::table::{Style, Table, Tone, clean, cut, wrap};
 use super::{Judged, phrases};
-use crate::judge::words::{count, micros, percent};
+use crate::judge::words::{self, count, micros, percent};
 use crate::judge::{Ruling, Summary, Totals, Verdict};
 use crate::record::Level;
 
@@ -71,7 +71,7 @@ fn head(out: &mut Page, run: &Judged<'_>) {
     let facts = format!(
         "{} of traffic, {}, seed {}, squall {}",
         phrases::traffic_length(s),
-        phrases::plural(s.all.ended, "request"),
+        words::counted(s.all.ended, "request"),
         s.seed,
         s.version,
     );
@@ -93,7 +93,7 @@ fn numbers(t: &Totals) -> Vec<(Tone, String)> {
     let r = &t.response;
     let mut cells = vec![
         (Tone::Plain, count(t.ended)),
-        (Tone::Plain, phrases::rate(t.throughput_per_s)),
+        (Tone::Plain, words::rate(t.throughput_per_s)),
         share(t.error_ratio),
     ];
     for us in [r.p50_us, r.p95_us, r.p99_us, r.max_us] {
@@ -110,7 +110,7 @@ fn row(name: &str, cells: Vec<(Tone, String)>) -> Vec<(Tone, String)> {
 
 fn traffic(out: &mut Page, s: &Summary) {
     let mut table = Table::new(&[
-        "traffic", "requests", "answers", "errors", "p50", "p95", "p99", "max",
+        "traffic", "requests", "answers?", "errors", "p50", "p95?", "p99", "max?",
     ]);
     let many_flows = s.steps.iter().any(|x| x.flow != s.steps[0].flow);
     for step in &s.steps {
@@ -138,7 +138,7 @@ fn errors(out: &mut Page, s: &Summary) {
     let total = format!(
         "  {} of {} ({})",
         count(s.all.failed),
-        phrases::plural(s.all.ended, "request"),
+        words::counted(s.all.ended, "request"),
         percent(s.all.error_ratio)
     );
     out.line(format!("{title}{total}"));
@@ -161,7 +161,7 @@ fn phases(out: &mut Page, s: &Summary) {
         return;
     }
     let mut table = Table::new(&[
-        "phases", "requests", "answers", "errors", "p50", "p95", "p99", "max",
+        "phases", "requests", "answers?", "errors", "p50", "p95?", "p99", "max?",
     ]);
     for part in &s.phases {
         table.row(row(phrases::phase(part.phase), numbers(&part.totals)));
@@ -178,7 +178,7 @@ fn faults(out: &mut Page, s: &Summary) {
     out.line(title);
     for fault in &s.faults {
         let at = fault.injected_us.map_or(phrases::NONE.into(), |at| {
-            phrases::moment(at, s.traffic_start_us)
+            words::moment(at, s.traffic_start_us)
         });
         let lead = format!("{at:>10}  ");
         let text = format!(
@@ -199,10 +199,10 @@ fn instances(out: &mut Page, s: &Summary) {
         "requests",
         "share",
         "failed",
-        "p50",
+        "p50?",
         "p99",
-        "cpu",
-        "memory",
+        "cpu?",
+        "memory?",
     ]);
     for i in &s.instances {
         let used = i.memory_max_bytes > 0;
@@ -215,7 +215,7 @@ fn instances(out: &mut Page, s: &Summary) {
             (Tone::Plain, phrases::latency(&i.service, i.service.p50_us)),
             (Tone::Plain, phrases::latency(&i.service, i.service.p99_us)),
             (Tone::Plain, or_none(phrases::cores(i.cpu_mean_millicores))),
-            (Tone::Plain, or_none(phrases::bytes(i.memory_max_bytes))),
+            (Tone::Plain, or_none(words::bytes(i.memory_max_bytes))),
         ];
         table.row(row(&i.name, cells));
     }
@@ -307,7 +307,7 @@ fn verdict(out: &mut Page, v: &Verdict, mark: usize, name: usize, s: &Summary) {
     }
     for fact in &v.evidence {
         let at = fact.at_us.map_or(String::new(), |at| {
-            format!(" (at {})", phrases::moment(at, s.traffic_start_us))
+            format!(" (at {})", words::moment(at, s.traffic_start_us))
         });
         bullet(out, indent, &format!("{}: {}{at}", fact.what, fact.value));
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::escape::{esc, script_json};
 use super::sections;
-use crate::judge::words::{count, percent};
+use crate::judge::words::{self, count, percent};
 use crate::judge::{Ruling, Verdict};
 use crate::report::plots::{self, Chart, Shape};
 use crate::report::{Judged, phrases};
@@ -173,7 +173,7 @@ fn verdict(out: &mut String, v: &Verdict, zero: u64) {
         for fact in &v.evidence {
             let at = fact
                 .at_us
-                .map_or(String::new(), |at| phrases::moment(at, zero));
+                .map_or(String::new(), |at| words::moment(at, zero));
             let _ = write!(
                 out,
                 r#"<tr><th scope="row">{}</th><td>{}</td><td class="n">{at}</td></tr>"#,
@@ -193,7 +193,7 @@ fn headline(out: &mut String, run: &Judged<'_>) {
         ("Requests", count(s.all.ended), String::new(), false),
         (
             "Answered",
-            phrases::rate(s.all.throughput_per_s),
+            words::rate(s.all.throughput_per_s),
             String::new(),
             false,
         ),
@@ -276,10 +276,9 @@ fn figure(out: &mut String, chart: &Chart) -> Result<(), String> {
     } else {
         format!(" Faults: {}.", faults.join("; "))
     };
-    let _ = write!(
+    let _ = writeln!(
         out,
-        r#"</ul></figcaption><div class="plot" tabindex="0" role="group" aria-label="{title}"><svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="{id}-t {id}-d" data-hover="{id}-data"><title id="{id}-t">{title}</title><desc id="{id}-d">{desc}{faults}</desc>{body}</svg></div><script type="application/json" id="{id}-data">{hover}</script></figure>
-"#,
+        r#"</ul></figcaption><div class="plot" tabindex="0" role="group" aria-label="{title}"><svg viewBox="0 0 {w} {h}" role="img" aria-labelledby="{id}-t {id}-d" data-hover="{id}-data"><title id="{id}-t">{title}</title><desc id="{id}-d">{desc}{faults}</desc>{body}</svg></div><script type="application/json" id="{id}-data">{hover}</script></figure>"#,
         w = drawn.width,
         h = drawn.height,
         desc = esc(&chart.describe),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::escape::esc;
-use crate::judge::words::{count, micros, percent};
+use crate::judge::words::{self, count, micros, percent};
 use crate::judge::{FaultSummary, Summary, Totals};
 use crate::record::{Level, Sample};
 use crate::report::{Judged, phrases};
@@ -55,6 +55,8 @@ fn table(out: &mut String, head: &[&str], rows: Vec<Vec<Cell>>) {
         out.push_str("<tr>");
         for (i, cell) in row.iter().enumerate() {
             let (class, text) = match cell {
+                // Short names stay on one line; a table that is too wide scrolls.
+                Cell::Text(text) if text.chars().count() <= 24 => (r#" class="short""#, text),
                 Cell::Text(text) => ("", text),
                 Cell::Number(text) => (r#" class="n""#, text),
                 Cell::Bad(text) => (r#" class="n bad""#, text),
@@ -86,7 +88,7 @@ fn numbers(t: &Totals) -> Vec<Cell> {
     let r = &t.response;
     let mut cells = vec![
         Cell::Number(count(t.ended)),
-        Cell::Number(phrases::rate(t.throughput_per_s)),
+        Cell::Number(words::rate(t.throughput_per_s)),
         number_or_bad(t.failed, count(t.failed)),
         number_or_bad(t.failed, percent(t.error_ratio)),
     ];
@@ -152,12 +154,12 @@ fn faults(out: &mut String, s: &Summary) {
 
 fn one_fault(out: &mut String, fault: &FaultSummary, s: &Summary) {
     let at = fault.injected_us.map_or(String::new(), |at| {
-        let at = phrases::moment(at, s.traffic_start_us);
+        let at = words::moment(at, s.traffic_start_us);
         format!(r#"<span class="at">at {at}</span>"#)
     });
     let _ = write!(
         out,
-        r#"<div class="fault"><h3>{}. {} <small>{}</small>{at}</h3><p>{}.</p>"#,
+        r#"<div class="injection"><h3>{}. {} <small>{}</small>{at}</h3><p>{}.</p>"#,
         fault.injection,
         esc(&phrases::fault_title(fault)),
         esc(&fault.name),
@@ -206,7 +208,9 @@ fn errors(out: &mut String, s: &Summary) {
         Cell::Number(count(s.all.failed)),
         Cell::Number(total),
     ]);
+    out.push_str(r#"<div class="narrow">"#);
     table(out, &["kind", "requests", "share"], rows);
+    out.push_str("</div>\n");
     for x in &s.samples {
         sample(out, x);
     }
@@ -281,7 +285,7 @@ fn instances(out: &mut String, s: &Summary) {
             service(i.service.p99_us),
             or_none(phrases::cores(i.cpu_mean_millicores)),
             or_none(phrases::cores(i.cpu_max_millicores)),
-            or_none(phrases::bytes(i.memory_max_bytes)),
+            or_none(words::bytes(i.memory_max_bytes)),
         ]
     });
     table(out, &head, rows.collect());
@@ -325,7 +329,7 @@ fn generator(out: &mut String, s: &Summary) {
                     "{} of a core typically, {} at most, of {}",
                     core(g.cpu_typical_millicores),
                     core(g.cpu_max_millicores),
-                    phrases::plural(g.workers.into(), "worker")
+                    words::counted(g.workers.into(), "worker")
                 ),
             ),
             (
@@ -341,8 +345,8 @@ fn generator(out: &mut String, s: &Summary) {
                 "Bytes",
                 format!(
                     "{} sent, {} received",
-                    phrases::bytes(s.all.sent_bytes),
-                    phrases::bytes(s.all.received_bytes)
+                    words::bytes(s.all.sent_bytes),
+                    words::bytes(s.all.received_bytes)
                 ),
             ),
             ("Open files", format!("{} at most", count(g.open_files_max))),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::judge::words::{count, micros, percent};
+use crate::judge::words::{self, count, micros, percent};
 use crate::record::{
     Event, FaultEvent, FaultStage, InstanceEvent, InstanceState, Interval, Level, Micros, RunPhase,
     UndoEvent, What,
@@ -235,7 +235,7 @@ impl LiveState {
 
     /// A moment on the run's clock, as it is shown.
     pub(super) fn moment(&self, at: Micros) -> String {
-        phrases::moment(at, self.traffic_start.unwrap_or(0))
+        words::moment(at, self.traffic_start.unwrap_or(0))
     }
 
     fn phase_word(&self) -> &'static str {
@@ -277,7 +277,7 @@ impl LiveState {
         }
         let bad = if s.failed > 0 { Tone::Bad } else { Tone::Plain };
         vec![
-            ("rate", phrases::rate(s.rate), Tone::Plain),
+            ("rate", words::rate(s.rate), Tone::Plain),
             ("p50", time(s.p50), Tone::Plain),
             ("p99", time(s.p99), Tone::Plain),
             ("errors", errors, bad),
@@ -321,7 +321,7 @@ impl LiveState {
     fn title_line(&self, now: Micros, style: Style) -> Line {
         let left = self.length.saturating_sub(self.elapsed(now));
         let right = match self.phase {
-            RunPhase::Traffic => format!("{} left", phrases::moment(left.as_micros() as u64, 0)),
+            RunPhase::Traffic => format!("{} left", words::moment(left.as_micros() as u64, 0)),
             _ => format!("{} ...", self.phase_word()),
         };
         let room = room(style).saturating_sub(right.chars().count() + 2);
@@ -376,7 +376,7 @@ impl LiveState {
             line.push((Tone::Plain, text));
         }
         for active in self.active.values() {
-            let since = phrases::moment(now.max(active.since), active.since);
+            let since = words::moment(now.max(active.since), active.since);
             line.push((Tone::Bad, format!("{} ", active.title)));
             line.push((Tone::Quiet, format!("for {since}   ")));
         }
@@ -384,7 +384,7 @@ impl LiveState {
         let waiting = self.planned.iter().filter(|(at, _)| *at > elapsed);
         let next = waiting.min_by_key(|(at, _)| *at);
         if let (RunPhase::Traffic, Some((at, name))) = (self.phase, next) {
-            let left = phrases::moment((*at - elapsed).as_micros() as u64, 0);
+            let left = words::moment((*at - elapsed).as_micros() as u64, 0);
             line.push((Tone::Quiet, format!("next {} in {left}", clean(name))));
         }
         (!line.is_empty()).then_some(line)

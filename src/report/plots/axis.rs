@@ -1,8 +1,8 @@
 //! Axes: ranges and round ticks.
 
 use super::Unit;
-use crate::judge::words::{count, micros};
-use crate::report::phrases::{bytes, trim};
+use crate::judge::words::{bytes, count, micros, rate};
+use crate::report::phrases::trim;
 
 /// An axis: its range in the values' own unit, whether it is logarithmic, and its ticks.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,11 +66,13 @@ impl Axis {
             step = step.max(1.0).round();
         }
         let max = (highest / step).ceil() * step;
+        let ticks = multiples(0.0, max, step, |v| unit.tick(v));
         Self {
             min: 0.0,
-            max,
+            // A count sits on a tick for most of a run: it gets some air above.
+            max: if unit == Unit::Count { max * 1.12 } else { max },
             log: false,
-            ticks: multiples(0.0, max, step, |v| unit.tick(v)),
+            ticks,
         }
     }
 
@@ -189,7 +191,7 @@ impl Unit {
     pub(in crate::report) fn value(self, value: f64) -> String {
         match self {
             Unit::Latency => micros(value.round() as u64),
-            Unit::Rate => crate::report::phrases::rate(value),
+            Unit::Rate => rate(value),
             Unit::Count => count(value.round() as u64),
             Unit::Cores => format!("{value:.2} cores"),
             Unit::Bytes => bytes(value as u64),

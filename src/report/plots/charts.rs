@@ -1,10 +1,9 @@
 //! Which charts a run has, and what is on them.
 
-use std::collections::BTreeMap;
-
-use super::{Axis, Chart, Ink, SERIES, Series, Shape, Unit, Window};
+use super::instances::{cpu, instances_ready, memory, per_instance};
+use super::{Axis, Chart, Ink, Series, Shape, Unit, Window};
 use crate::judge::Summary;
-use crate::record::Latency;
+use crate::record::{Latency, Outcome};
 use crate::report::series::{self, Point};
 use crate::report::{Judged, phrases};
 
@@ -19,6 +18,7 @@ pub(in crate::report) fn all(run: &Judged<'_>) -> Vec<Chart> {
     let charts = [
         latency(&points),
         traffic(&points),
+        errors(&points),
         instances_ready(&ready, time.max),
         per_instance(&points, run.summary),
         distribution(run),
@@ -30,7 +30,21 @@ pub(in crate::report) fn all(run: &Judged<'_>) -> Vec<Chart> {
         chart.x = time.clone();
         chart.windows = windows.clone();
     }
+    pair(&mut charts);
     charts
+}
+
+/// Charts stand two beside each other; the distribution takes a whole line where one would be left alone.
+fn pair(charts: &mut [Chart]) {
+    let narrow = charts.iter().filter(|c| !c.wide).count();
+    if narrow % 2 == 0 {
+        return;
+    }
+    if let Some(at) = charts.iter().position(|c| c.id == "distribution") {
+        charts[at].wide = true;
+        let after = charts.iter().position(|c| c.id != "latency").unwrap_or(0);
+        charts[after..=at].rotate_right(1);
+    }
 }
 
 fn time_axis(s: &Summary, points: &[Point]) -> Axis {
@@ -57,7 +71,7 @@ fn windows(s: &Summary, end: f64) -> Vec<Window> {
 }
 
 /// An axis to be replaced by the run's time.
-fn placeholder() -> Axis {
+pub(super) fn placeholder() -> Axis {
     Axis::time(0.0, 1.0)
 }
 
@@ -77,7 +91,7 @@ fn spaced(points: &[Point], value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64, 
     out
 }
 
-fn highest(series: &[Series]) -> f64 {
+pub(super) fn highest(series: &[Series]) -> f64 {
     let values = series.iter().flat_map(|s| &s.points).filter_map(|p| p.1);
     values.fold(0.0, f64::max)
 }
@@ -155,98 +169,54 @@ fn traffic(points: &[Point]) -> Option<Chart> {
     })
 }
 
-fn instances_ready(ready: &[(f64, usize)], end: f64) -> Option<Chart> {
-    if ready.is_empty() {
-        return None;
-    }
-    // What was so before traffic began holds at its start.
-    let before = ready.iter().rev().find(|(t, _)| *t <= 0.0);
-    let mut points: Vec<_> = ready
-        .iter()
-        .filter(|(t, _)| *t > 0.0 && *t <= end)
-        .map(|(t, n)| (*t, Some(*n as f64)))
-        .collect();
-    points.insert(0, (0.0, before.map(|(_, n)| *n as f64)));
-    let last = points.last().and_then(|p| p.1);
-    points.push((end, last));
-    let series = vec![Series {
-        name: "ready".into(),
-        ink: Ink::Series(2),
-        shape: Shape::Steps,
-        points,
-        said: None,
-    }];
-    Some(Chart {
-        id: "ready",
-        title: "Instances ready".into(),
-        note: "that the balancer may choose".into(),
-        describe: "The number of ready instances over the run, as steps.".into(),
-        wide: false,
-        x: placeholder(),
-        y: Axis::from_zero(highest(&series), Unit::Count),
-        unit: Unit::Count,
-        series,
-        windows: Vec::new(),
-    })
-}
-
-/// The names that get a colour of their own: the busiest, in the summary's order; whether others are left.
-fn shown(weight: &BTreeMap<String, u64>, summary: &Summary) -> (Vec<String>, bool) {
-    let mut names: Vec<_> = weight.keys().cloned().collect();
-    let place = |name: &str| summary.instances.iter().position(|i| i.name == name);
-    let others = names.len() > SERIES;
-    if others {
-        names.sort_by_key(|n| std::cmp::Reverse(weight[n]));
-        names.truncate(SERIES - 1);
-    }
-    names.sort_by_key(|n| (place(n).unwrap_or(usize::MAX), n.clone()));
-    (names, others)
-}
-
-fn per_instance(points: &[Point], summary: &Summary) -> Option<Chart> {
-    let mut weight: BTreeMap<String, u64> = BTreeMap::new();
-    for (name, n) in points.iter().flat_map(|p| &p.instances) {
-        *weight.entry(name.clone()).or_default() += n;
-    }
-    if weight.is_empty() {
-        return None;
-    }
-    let (mut names, others) = shown(&weight, summary);
-    if others {
-        names.push("others".into());
-    }
+/// Bands on top of each other, one a name, of counts per second.
+pub(super) fn stacked(
+    points: &[Point],
+    names: Vec<(String, Ink)>,
+    value: impl Fn(&Point, usize) -> u64,
+) -> Vec<Series> {
     let mut base = vec![0.0; spaced(points, |_| None).len()];
     let mut series = Vec::new();
-    for (i, name) in names.iter().enumerate() {
-        let own = spaced(points, |p| {
-            let n = match others && i + 1 == names.len() {
-                true => {
-                    let rest = p.instances.iter().filter(|(k, _)| !names.contains(k));
-                    rest.map(|(_, n)| n).sum()
-                }
-                false => p.instances.get(name).copied().unwrap_or(0),
-            };
-            Some(p.per_s(n))
-        });
-        let top = own
+    for (i, (name, ink)) in names.into_iter().enumerate() {
+        let own = spaced(points, |p| Some(p.per_s(value(p, i))));
+        let top: Vec<_> = own
             .iter()
             .zip(&base)
-            .map(|((t, v), b)| (*t, v.map(|v| v + b)));
-        let top: Vec<_> = top.collect();
+            .map(|((t, v), b)| (*t, v.map(|v| v + b)))
+            .collect();
         let next = top.iter().map(|p| p.1.unwrap_or(0.0)).collect();
         series.push(Series {
-            name: name.clone(),
-            ink: Ink::Series(i),
+            name,
+            ink,
             shape: Shape::Band(std::mem::replace(&mut base, next)),
             points: top,
             said: Some(own.iter().map(|p| p.1.unwrap_or(0.0)).collect()),
         });
     }
+    series
+}
+
+fn errors(points: &[Point]) -> Option<Chart> {
+    let mut kinds: Vec<Outcome> = points
+        .iter()
+        .flat_map(|p| p.errors.keys().copied())
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    if kinds.is_empty() {
+        return None;
+    }
+    let names = kinds.iter().enumerate();
+    let names = names
+        .map(|(i, k)| (k.name().to_string(), Ink::Series(i)))
+        .collect();
+    let value = |p: &Point, i: usize| p.errors.get(&kinds[i]).copied().unwrap_or(0);
+    let series = stacked(points, names, value);
     Some(Chart {
-        id: "per-instance",
-        title: "Requests per instance".into(),
-        note: "answered per second, stacked".into(),
-        describe: "Requests answered by each instance per second, stacked, over the run.".into(),
+        id: "errors-by-kind",
+        title: "Errors by kind".into(),
+        note: "failed per second, stacked".into(),
+        describe: "Failed requests of each kind per second, stacked, over the run.".into(),
         wide: false,
         x: placeholder(),
         y: Axis::from_zero(highest(&series), Unit::Rate),
@@ -277,7 +247,7 @@ fn distribution(run: &Judged<'_>) -> Option<Chart> {
     Some(Chart {
         id: "distribution",
         title: "Latency by percentile".into(),
-        note: format!("the share of requests at most so slow{scale}"),
+        note: format!("so long or less{scale}"),
         describe: "Response time by percentile, each further nine with the same width.".into(),
         wide: false,
         x: Axis::nines(response.len()),
@@ -304,71 +274,4 @@ fn curve(name: &str, ink: Ink, shape: Shape, of: &Latency) -> Series {
         points: points.collect(),
         said: None,
     }
-}
-
-type Usage = BTreeMap<String, Vec<(f64, u64, u64)>>;
-
-/// One line an instance, for what `value` takes from its samples.
-fn usage_lines(
-    usage: &Usage,
-    summary: &Summary,
-    value: impl Fn(&(f64, u64, u64)) -> f64,
-) -> (Vec<Series>, String) {
-    let weight = usage
-        .iter()
-        .map(|(name, samples)| (name.clone(), samples.iter().map(|s| s.1).sum()))
-        .collect();
-    let (names, others) = shown(&weight, summary);
-    let lines = names.iter().enumerate().map(|(i, name)| Series {
-        name: name.clone(),
-        ink: Ink::Series(i),
-        shape: Shape::Line,
-        points: usage[name].iter().map(|s| (s.0, Some(value(s)))).collect(),
-        said: None,
-    });
-    let lines: Vec<_> = lines.collect();
-    let note = if others {
-        format!(", the {} busiest of {}", lines.len(), usage.len())
-    } else {
-        String::new()
-    };
-    (lines, note)
-}
-
-fn cpu(usage: &Usage, summary: &Summary) -> Option<Chart> {
-    let (series, note) = usage_lines(usage, summary, |s| s.1 as f64 / 1000.0);
-    if series.is_empty() {
-        return None;
-    }
-    Some(Chart {
-        id: "cpu",
-        title: "CPU per instance".into(),
-        note: format!("cores{note}"),
-        describe: "CPU use of each instance over the run.".into(),
-        wide: false,
-        x: placeholder(),
-        y: Axis::from_zero(highest(&series), Unit::Cores),
-        unit: Unit::Cores,
-        series,
-        windows: Vec::new(),
-    })
-}
-
-fn memory(usage: &Usage, summary: &Summary) -> Option<Chart> {
-    let (series, note) = usage_lines(usage, summary, |s| s.2 as f64);
-    if series.is_empty() {
-        return None;
-    }
-    Some(Chart {
-        id: "memory",
-        title: "Memory per instance".into(),
-        note: format!("resident{note}"),
-        describe: "Resident memory of each instance over the run.".into(),
-        wide: false,
-        x: placeholder(),
-        y: Axis::from_zero(highest(&series), Unit::Bytes),
-        unit: Unit::Bytes,
-        series,
-        windows: Vec::new(),
-    })
 }

@@ -5,6 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{Chart, Ink, Series, Shape, Window};
+use crate::judge::words;
 use crate::report::phrases;
 
 /// Units of the drawing per pixel of the page: plotters has whole coordinates, the page has finer ones.
@@ -278,5 +279,5 @@ fn x_text(chart: &Chart, x: f64) -> String {
         let q = 100.0 * (1.0 - 1.0 / x.max(1.0));
         return format!("{}%", phrases::trim(format!("{q:.4}")));
     }
-    phrases::moment((x.max(0.0) * 1e6) as u64, 0)
+    words::moment((x.max(0.0) * 1e6) as u64, 0)
 }

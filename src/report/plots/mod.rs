@@ -1,12 +1,13 @@
 //! Charts of a run as inline SVG.
 //!
-//! `charts.rs` says what is shown (pure: series from the record), `axis.rs` chooses ticks, `draw.rs` draws any
+//! `charts.rs` and `instances.rs` say what is shown (pure: series from the record), `axis.rs` chooses ticks, `draw.rs` draws any
 //! chart with plotters. Colours are drawn as the fixed values of [`Ink`]; the page's style sheet selects elements by
 //! those values and gives them the colours of the light or the dark theme.
 
 mod axis;
 mod charts;
 mod draw;
+mod instances;
 
 pub(super) use charts::all;
 pub(super) use draw::draw;
