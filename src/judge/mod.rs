@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::Micros;
 
 mod summary;
+pub mod words;
 
 pub use summary::*;
 
