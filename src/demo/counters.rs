@@ -95,7 +95,16 @@ mod tests {
         }
         counters.finish(2);
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes, [&3u64.to_le_bytes()[..], &2u64.to_le_bytes()].concat());
-        assert_eq!(counters.get(), Counts { begun: 3, finished: 2 });
+        assert_eq!(
+            bytes,
+            [&3u64.to_le_bytes()[..], &2u64.to_le_bytes()].concat()
+        );
+        assert_eq!(
+            counters.get(),
+            Counts {
+                begun: 3,
+                finished: 2
+            }
+        );
     }
 }

@@ -177,7 +177,9 @@ impl Shop {
             }
             "/cart" if read => self.show_cart(),
             "/cart" if method == Method::POST => self.add_to_cart(body),
-            "/products" | "/work" | "/cart" => error(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
+            "/products" | "/work" | "/cart" => {
+                error(StatusCode::METHOD_NOT_ALLOWED, "wrong method")
+            }
             _ => match path.strip_prefix("/products/") {
                 Some(id) if read => match self.product(id) {
                     Some(page) => self.page(page),
@@ -219,7 +221,10 @@ impl Shop {
         }
         cart.items.push_back(id);
         cart.added += 1;
-        json(StatusCode::CREATED, &serde_json::json!({ "count": cart.added }))
+        json(
+            StatusCode::CREATED,
+            &serde_json::json!({ "count": cart.added }),
+        )
     }
 
     fn show_cart(&self) -> Reply {
@@ -260,7 +265,10 @@ impl Shop {
                 return error(StatusCode::BAD_REQUEST, text);
             }
         }
-        json(StatusCode::OK, &serde_json::json!({ "ready": self.ready() }))
+        json(
+            StatusCode::OK,
+            &serde_json::json!({ "ready": self.ready() }),
+        )
     }
 
     fn leak(&self) {
@@ -278,9 +286,26 @@ impl Shop {
 
 fn catalog() -> Vec<Product> {
     const NAMES: [&str; 20] = [
-        "Umbrella", "Raincoat", "Rubber boots", "Barometer", "Storm lantern", "Weather vane", "Sou'wester",
-        "Sea chest", "Compass", "Sextant", "Anchor", "Rope, 30 m", "Signal flags", "Fog horn", "Life jacket",
-        "Spyglass", "Chart of the coast", "Log book", "Ship's bell", "Hammock",
+        "Umbrella",
+        "Raincoat",
+        "Rubber boots",
+        "Barometer",
+        "Storm lantern",
+        "Weather vane",
+        "Sou'wester",
+        "Sea chest",
+        "Compass",
+        "Sextant",
+        "Anchor",
+        "Rope, 30 m",
+        "Signal flags",
+        "Fog horn",
+        "Life jacket",
+        "Spyglass",
+        "Chart of the coast",
+        "Log book",
+        "Ship's bell",
+        "Hammock",
     ];
     let product = |(i, name): (usize, &&str)| Product {
         id: format!("p{}", i + 1),

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_program_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        let text = "42 (a) b (c) S 1 77 77 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 3 0 98765 1000 25 1 1\n";
+        let text =
+            "42 (a) b (c) S 1 77 77 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 3 0 98765 1000 25 1 1\n";
         let expected = Stat {
             state: 'S',
             group: 77,
@@ -147,7 +148,10 @@ mod tests {
         let mut usage = Usage::default();
         while usage.cpu_millicores < 20 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(200));
-            usage = sampler.sample(&[child.id()]).remove(&child.id()).unwrap_or_default();
+            usage = sampler
+                .sample(&[child.id()])
+                .remove(&child.id())
+                .unwrap_or_default();
         }
         let group = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();

@@ -30,7 +30,9 @@ impl UrlPlatform {
     fn parts(&self) -> Result<(Url, String, u16), PlatformError> {
         let text = &self.target.url;
         let wrong = |why: &str| {
-            let text = format!("the target's url `{text}` {why}: expected such as https://shop.example.com/api");
+            let text = format!(
+                "the target's url `{text}` {why}: expected such as https://shop.example.com/api"
+            );
             PlatformError::Unsupported(text)
         };
         let url = Url::parse(text).map_err(|e| wrong(&format!("is not a URL ({e})")))?;
@@ -40,7 +42,9 @@ impl UrlPlatform {
         let host = url.host_str().ok_or_else(|| wrong("has no host"))?;
         // An IPv6 address stands in brackets in a URL and nowhere else.
         let host = host.trim_matches(['[', ']']).to_string();
-        let port = url.port_or_known_default().ok_or_else(|| wrong("has no port"))?;
+        let port = url
+            .port_or_known_default()
+            .ok_or_else(|| wrong("has no port"))?;
         Ok((url, host, port))
     }
 
@@ -61,7 +65,10 @@ impl Platform for UrlPlatform {
     fn plan(&self) -> Result<Vec<String>, PlatformError> {
         let (_, host, port) = self.parts()?;
         Ok(vec![
-            format!("Send traffic to {}, which runs already (host {host}, port {port}).", self.base_url()),
+            format!(
+                "Send traffic to {}, which runs already (host {host}, port {port}).",
+                self.base_url()
+            ),
             "Start and stop nothing there; instances cannot be seen or broken.".into(),
         ])
     }
@@ -90,7 +97,10 @@ impl Platform for UrlPlatform {
                     });
                 }
                 Ok(Err(e)) => failures.push(format!("{address}: {e}")),
-                Err(_) => failures.push(format!("{address}: no answer within {} s", PATIENCE.as_secs())),
+                Err(_) => failures.push(format!(
+                    "{address}: no answer within {} s",
+                    PATIENCE.as_secs()
+                )),
             }
         }
         unreachable(format!(
@@ -167,9 +177,15 @@ mod tests {
         };
         let error = ours.undo_of(&change).unwrap_err().to_string();
         assert!(error.contains("does not run this service"), "{error}");
-        assert!(matches!(ours.apply(&change).await, Err(PlatformError::Unsupported(_))));
+        assert!(matches!(
+            ours.apply(&change).await,
+            Err(PlatformError::Unsupported(_))
+        ));
         for url in ["ftp://x", "shop:8080/x", "nonsense"] {
-            assert!(matches!(platform(url).plan(), Err(PlatformError::Unsupported(_))), "{url}");
+            assert!(
+                matches!(platform(url).plan(), Err(PlatformError::Unsupported(_))),
+                "{url}"
+            );
         }
     }
 }

@@ -40,22 +40,37 @@ async fn a_frozen_instance_hangs_leaves_the_set_and_is_thawed_from_another_proce
     let undo = inject(&rig, FaultKind::Freeze, "shop-1").await;
     open.send("GET", "/products").await.unwrap();
     assert!(open.silent().await);
-    rig.wait_for("the frozen one is out", |e| e.endpoints_now() == ["shop-2"]).await;
+    rig.wait_for("the frozen one is out", |e| e.endpoints_now() == ["shop-2"])
+        .await;
     assert_eq!(rig.platform.instances()[0].name, "shop-1", "it still runs");
     let pid = rig.pid_of("shop-1");
     assert_eq!(state_letter(pid), 'T');
 
     // The wrong start time is another process: it stays as it is.
-    let Undo::Thaw { instance, pid, start_ticks } = undo.clone() else {
+    let Undo::Thaw {
+        instance,
+        pid,
+        start_ticks,
+    } = undo.clone()
+    else {
         panic!("{undo:?}")
     };
-    let stranger = Undo::Thaw { instance, pid, start_ticks: start_ticks + 1 };
+    let stranger = Undo::Thaw {
+        instance,
+        pid,
+        start_ticks: start_ticks + 1,
+    };
     undo_detached(&stranger).unwrap();
     assert_eq!(state_letter(pid), 'T');
 
     undo_detached(&undo).unwrap();
-    assert_eq!(open.receive().await.unwrap().status, 200, "the request that hung is answered");
-    rig.wait_for("it is back", |e| e.endpoints_now().len() == 2).await;
+    assert_eq!(
+        open.receive().await.unwrap().status,
+        200,
+        "the request that hung is answered"
+    );
+    rig.wait_for("it is back", |e| e.endpoints_now().len() == 2)
+        .await;
     rig.platform.stop().await.unwrap();
     undo_detached(&undo).unwrap();
     rig.platform.undo(&undo).await.unwrap();
@@ -69,7 +84,10 @@ async fn a_frozen_instance_can_be_killed_and_the_run_can_end_on_one() {
     inject(&rig, FaultKind::Freeze, "shop-1").await;
     inject(&rig, FaultKind::Freeze, "shop-2").await;
     rig.apply(FaultKind::Kill, "shop-1").await;
-    rig.wait_for("it ended", |e| e.state_of("shop-1") == Some(InstanceState::Ended)).await;
+    rig.wait_for("it ended", |e| {
+        e.state_of("shop-1") == Some(InstanceState::Ended)
+    })
+    .await;
     rig.stop().await;
 }
 
@@ -86,7 +104,11 @@ async fn delay_holds_bytes_back_both_ways_until_it_is_undone() {
         let began = Instant::now();
         connection.get("/products").await.unwrap();
         // 100 ms at least each way.
-        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= Duration::from_millis(200),
+            "{:?}",
+            began.elapsed()
+        );
     }
     rig.platform.undo(&undo).await.unwrap();
     let fastest = fastest(&mut open, 10).await;
@@ -112,7 +134,11 @@ async fn a_dropped_connection_is_accepted_and_never_answered() {
     let mut dropped = Connection::open(rig.address).await.unwrap();
     dropped.send("GET", "/products").await.unwrap();
     assert!(dropped.silent().await);
-    assert_eq!(open.get("/products").await.unwrap().status, 200, "open ones go on");
+    assert_eq!(
+        open.get("/products").await.unwrap().status,
+        200,
+        "open ones go on"
+    );
     rig.platform.undo(&undo).await.unwrap();
     assert_eq!(get(rig.address, "/products").await.unwrap().status, 200);
     assert!(dropped.silent().await, "what was dropped stays dropped");
@@ -136,7 +162,11 @@ async fn all_connections_are_reset_with_100_percent_and_a_share_with_less() {
     }
     // 50 expected, standard deviation 5.
     assert!((25..=75).contains(&resets), "{resets}");
-    assert_eq!(open.get("/products").await.unwrap().status, 200, "open ones go on");
+    assert_eq!(
+        open.get("/products").await.unwrap().status,
+        200,
+        "open ones go on"
+    );
     rig.platform.undo(&undo).await.unwrap();
 
     let undo = inject(&rig, FaultKind::Reset { share: share(ALL) }, "shop-1").await;
@@ -198,7 +228,10 @@ async fn stop_under_load(args: &[&str]) -> (u64, u64) {
     }
     let grace = Duration::from_secs(20);
     rig.apply(FaultKind::Stop { grace }, "shop-1").await;
-    rig.wait_for("its heir is ready", |e| e.endpoints_now() == ["shop-1-r1", "shop-2"]).await;
+    rig.wait_for("its heir is ready", |e| {
+        e.endpoints_now() == ["shop-1-r1", "shop-2"]
+    })
+    .await;
     end.store(true, Ordering::Relaxed);
     for user in users {
         user.await.unwrap();
@@ -208,7 +241,10 @@ async fn stop_under_load(args: &[&str]) -> (u64, u64) {
     let out = rig.event("shop-1", InstanceState::Terminating).0;
     assert!(out < rig.event("shop-1", InstanceState::Ended).0);
     rig.stop().await;
-    (failed.load(Ordering::Relaxed), answered.load(Ordering::Relaxed))
+    (
+        failed.load(Ordering::Relaxed),
+        answered.load(Ordering::Relaxed),
+    )
 }
 
 #[tokio::test]
@@ -219,6 +255,7 @@ async fn a_graceful_stop_costs_no_request() {
 
 #[tokio::test]
 async fn a_stop_without_drain_costs_the_requests_in_flight() {
-    let (failed, answered) = stop_under_load(&["--defect", "slow:20ms", "--defect", "no-drain"]).await;
+    let (failed, answered) =
+        stop_under_load(&["--defect", "slow:20ms", "--defect", "no-drain"]).await;
     assert!(failed > 0, "of {answered}");
 }

@@ -19,7 +19,10 @@ async fn driver() {
     };
     let mut target = demo(2, &[]);
     // Neither the demo nor the sleeps are children of squall: the kernel would not end them with it.
-    let script = format!("sleep 600 & (sleep 600 &) ; {} demo", env!("CARGO_BIN_EXE_squall"));
+    let script = format!(
+        "sleep 600 & (sleep 600 &) ; {} demo",
+        env!("CARGO_BIN_EXE_squall")
+    );
     target.command = vec!["sh".into(), "-c".into(), script];
     target.env = [("SQUALL_TEST_RUN".to_string(), mark)].into();
     let rig = Rig::start(target).await;
@@ -40,7 +43,9 @@ fn sigkill_of_squall_leaves_no_process_within_two_seconds() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line.contains("driver ready"));
+    let ready = lines
+        .map_while(Result::ok)
+        .any(|line| line.contains("driver ready"));
     let running = marked(&mark);
     driver.kill().unwrap();
     let killed = Instant::now();
@@ -49,7 +54,11 @@ fn sigkill_of_squall_leaves_no_process_within_two_seconds() {
     // The driver, the reaper, and for each instance the shell, two sleeps and the demo.
     assert_eq!(running.len(), 2 + 2 * 4, "{running:?}");
     while !marked(&mark).is_empty() {
-        assert!(killed.elapsed() < Duration::from_secs(2), "left: {:?}", marked(&mark));
+        assert!(
+            killed.elapsed() < Duration::from_secs(2),
+            "left: {:?}",
+            marked(&mark)
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -63,7 +72,11 @@ async fn dropping_the_platform_ends_its_processes() {
     drop(rig);
     let dropped = Instant::now();
     while !marked(&mark).is_empty() {
-        assert!(dropped.elapsed() < Duration::from_secs(2), "left: {:?}", marked(&mark));
+        assert!(
+            dropped.elapsed() < Duration::from_secs(2),
+            "left: {:?}",
+            marked(&mark)
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -79,7 +92,8 @@ async fn what_an_instance_leaves_behind_ends_with_it() {
     // Only the leader is killed; the sleep would stay.
     let pid = rustix::process::Pid::from_raw(rig.pid_of("shop-1") as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    rig.wait_for("it is replaced", |e| e.endpoints_now() == ["shop-1-r1"]).await;
+    rig.wait_for("it is replaced", |e| e.endpoints_now() == ["shop-1-r1"])
+        .await;
     assert_eq!(marked(&mark).len(), 2, "the new demo and its sleep");
     rig.platform.stop().await.unwrap();
     rig.assert_nothing_left();

@@ -16,7 +16,10 @@ use support::{Connection, Rig, admin_ready, demo, get, rig};
 #[tokio::test]
 async fn connections_go_at_random_to_the_ready_instances_only() {
     let mut rig = Rig::start(demo(3, &[])).await;
-    assert_eq!(rig.endpoints().last().unwrap(), &["shop-1", "shop-2", "shop-3"]);
+    assert_eq!(
+        rig.endpoints().last().unwrap(),
+        &["shop-1", "shop-2", "shop-3"]
+    );
     let mut served = Vec::new();
     for _ in 0..300 {
         served.push(get(rig.address, "/products").await.unwrap().instance);
@@ -27,23 +30,36 @@ async fn connections_go_at_random_to_the_ready_instances_only() {
     }
     // 100 each expected, standard deviation 8: 60 is five of them away.
     assert_eq!(counts.len(), 3, "{counts:?}");
-    assert!(counts.values().all(|n| (60..=140).contains(n)), "{counts:?}");
+    assert!(
+        counts.values().all(|n| (60..=140).contains(n)),
+        "{counts:?}"
+    );
     // Round robin would never choose the same one twice in a row; random does so in a third of all cases.
     let repeats = served.windows(2).filter(|w| w[0] == w[1]).count();
     assert!((50..=150).contains(&repeats), "{repeats}");
 
     let mut open = Connection::to(&mut rig, "shop-2").await;
     admin_ready(rig.port_of("shop-2"), false).await;
-    rig.wait_for("shop-2 is out", |e| e.endpoints_now() == ["shop-1", "shop-3"]).await;
-    rig.wait_for("shop-2 says so", |e| e.state_of("shop-2") == Some(InstanceState::NotReady)).await;
+    rig.wait_for("shop-2 is out", |e| {
+        e.endpoints_now() == ["shop-1", "shop-3"]
+    })
+    .await;
+    rig.wait_for("shop-2 says so", |e| {
+        e.state_of("shop-2") == Some(InstanceState::NotReady)
+    })
+    .await;
     for _ in 0..50 {
-        assert_ne!(get(rig.address, "/products").await.unwrap().instance, "shop-2");
+        assert_ne!(
+            get(rig.address, "/products").await.unwrap().instance,
+            "shop-2"
+        );
     }
     let instance = open.get("/products").await.unwrap().instance;
     assert_eq!(instance, "shop-2", "an open connection stays where it is");
 
     admin_ready(rig.port_of("shop-2"), true).await;
-    rig.wait_for("shop-2 is back", |e| e.endpoints_now().len() == 3).await;
+    rig.wait_for("shop-2 is back", |e| e.endpoints_now().len() == 3)
+        .await;
     rig.stop().await;
 }
 
@@ -51,7 +67,8 @@ async fn connections_go_at_random_to_the_ready_instances_only() {
 async fn no_ready_instance_means_a_reset() {
     let mut rig = Rig::start(demo(1, &[])).await;
     admin_ready(rig.port_of("shop-1"), false).await;
-    rig.wait_for("the set is empty", |e| e.endpoints_now().is_empty()).await;
+    rig.wait_for("the set is empty", |e| e.endpoints_now().is_empty())
+        .await;
     let error = get(rig.address, "/products").await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
     rig.stop().await;
@@ -62,9 +79,15 @@ async fn a_killed_instance_is_noticed_replaced_and_waited_for_longer_each_time()
     let mut target = demo(2, &[]);
     target.restart.backoff = Duration::from_millis(200);
     let mut rig = Rig::start(target).await;
-    for (victim, heir, backoff_ms) in [("shop-2", "shop-2-r1", 200), ("shop-2-r1", "shop-2-r2", 400)] {
+    for (victim, heir, backoff_ms) in [
+        ("shop-2", "shop-2-r1", 200),
+        ("shop-2-r1", "shop-2-r2", 400),
+    ] {
         rig.apply(FaultKind::Kill, victim).await;
-        rig.wait_for("the replacement is ready", |e| e.endpoints_now() == ["shop-1", heir]).await;
+        rig.wait_for("the replacement is ready", |e| {
+            e.endpoints_now() == ["shop-1", heir]
+        })
+        .await;
         let ended = rig.event(victim, InstanceState::Ended);
         assert_eq!(ended.1.detail.as_deref(), Some("killed by SIGKILL"));
         let started = rig.event(heir, InstanceState::Started);
@@ -74,7 +97,12 @@ async fn a_killed_instance_is_noticed_replaced_and_waited_for_longer_each_time()
         assert!(rig.event(heir, InstanceState::Ready).0 > started.0);
         assert!(rig.endpoints().iter().any(|set| set == &["shop-1"]));
     }
-    let names: Vec<String> = rig.platform.instances().into_iter().map(|i| i.name).collect();
+    let names: Vec<String> = rig
+        .platform
+        .instances()
+        .into_iter()
+        .map(|i| i.name)
+        .collect();
     assert_eq!(names, ["shop-1", "shop-2-r2"]);
     rig.stop().await;
 }
@@ -85,7 +113,10 @@ async fn the_dead_stay_dead_where_restarts_are_off() {
     target.restart.enabled = false;
     let mut rig = Rig::start(target).await;
     rig.apply(FaultKind::Kill, "shop-1").await;
-    rig.wait_for("it ended", |e| e.state_of("shop-1") == Some(InstanceState::Ended)).await;
+    rig.wait_for("it ended", |e| {
+        e.state_of("shop-1") == Some(InstanceState::Ended)
+    })
+    .await;
     let one = &rig.platform.instances()[0];
     assert!(!one.alive && !one.ready, "{one:?}");
     let change = support::change(FaultKind::Freeze, "shop-1");
@@ -118,7 +149,13 @@ async fn one_that_never_becomes_ready_fails_the_start_and_says_why() {
     let PlatformError::Unreachable(text) = error else {
         panic!("{error:?}")
     };
-    for part in ["1 of 2 instances", "shop-2", "1500ms", "answered 503", "listens on"] {
+    for part in [
+        "1 of 2 instances",
+        "shop-2",
+        "1500ms",
+        "answered 503",
+        "listens on",
+    ] {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
     rig.assert_nothing_left();
@@ -127,7 +164,9 @@ async fn one_that_never_becomes_ready_fails_the_start_and_says_why() {
 #[tokio::test]
 async fn one_that_ends_at_once_fails_the_start_with_its_last_words() {
     let mut target = demo(2, &[]);
-    target.command = ["sh", "-c", "echo no such table >&2; exit 3"].map(String::from).into();
+    target.command = ["sh", "-c", "echo no such table >&2; exit 3"]
+        .map(String::from)
+        .into();
     let rig = rig(target);
     let text = rig.platform.start().await.unwrap_err().to_string();
     for part in ["shop-", "exit status 3", "no such table"] {
@@ -148,7 +187,10 @@ async fn an_unknown_command_is_refused_before_anything_is_started() {
         let PlatformError::Unsupported(text) = error else {
             panic!("{error:?}")
         };
-        assert!(text.contains("no `slep`") && text.contains("did you mean `sleep`"), "{text}");
+        assert!(
+            text.contains("no `slep`") && text.contains("did you mean `sleep`"),
+            "{text}"
+        );
     }
     assert!(!rig.dir.path().join("logs").exists());
 }
@@ -161,7 +203,10 @@ async fn a_port_that_is_taken_is_named() {
     target.port = Some(port);
     let rig = rig(target);
     let error = rig.platform.start().await.unwrap_err();
-    assert!(matches!(&error, PlatformError::Unreachable(t) if t.contains(&format!("port {port}"))), "{error}");
+    assert!(
+        matches!(&error, PlatformError::Unreachable(t) if t.contains(&format!("port {port}"))),
+        "{error}"
+    );
     rig.assert_nothing_left();
 }
 
@@ -182,7 +227,10 @@ async fn stopping_leaves_nothing_and_can_be_repeated() {
 #[tokio::test]
 async fn one_that_ignores_sigterm_is_killed_after_the_grace() {
     let mut target = demo(1, &[]);
-    let demo = format!("trap '' TERM; {} demo --port {{port}}; sleep 60", env!("CARGO_BIN_EXE_squall"));
+    let demo = format!(
+        "trap '' TERM; {} demo --port {{port}}; sleep 60",
+        env!("CARGO_BIN_EXE_squall")
+    );
     target.command = vec!["sh".into(), "-c".into(), demo];
     target.stop_grace = Duration::from_millis(300);
     let mut rig = Rig::start(target).await;

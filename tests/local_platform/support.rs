@@ -17,7 +17,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn demo(instances: u32, args: &[&str]) -> LocalTarget {
-    let mut command = ["squall", "demo", "--drain-delay", "300ms"].map(String::from).to_vec();
+    let mut command = ["squall", "demo", "--drain-delay", "300ms"]
+        .map(String::from)
+        .to_vec();
     command.extend(args.iter().map(|a| a.to_string()));
     LocalTarget {
         name: "shop".into(),
@@ -49,7 +51,11 @@ pub fn demo(instances: u32, args: &[&str]) -> LocalTarget {
 pub fn unique() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Processes, zombies aside, that carry the mark in their environment.
@@ -105,7 +111,13 @@ impl Rig {
     pub async fn start(target: LocalTarget) -> Rig {
         let mut rig = rig(target);
         let endpoint = rig.platform.start().await.unwrap();
-        rig.address = endpoint.base_url.split("://").nth(1).unwrap().parse().unwrap();
+        rig.address = endpoint
+            .base_url
+            .split("://")
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         rig
     }
     pub async fn apply(&self, kind: FaultKind, instance: &str) {
@@ -133,7 +145,11 @@ impl Rig {
             if holds(&self.events) {
                 return;
             }
-            assert!(Instant::now() < deadline, "not in time: {what}; {:#?}", self.events.0);
+            assert!(
+                Instant::now() < deadline,
+                "not in time: {what}; {:#?}",
+                self.events.0
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -145,7 +161,11 @@ impl Rig {
     #[track_caller]
     pub fn event(&mut self, name: &str, state: InstanceState) -> (Micros, InstanceEvent) {
         self.read();
-        let found: Vec<_> = self.events.of(name).filter(|(_, e)| e.state == state).collect();
+        let found: Vec<_> = self
+            .events
+            .of(name)
+            .filter(|(_, e)| e.state == state)
+            .collect();
         assert_eq!(found.len(), 1, "{name} {state:?}: {:#?}", self.events.0);
         (found[0].0, found[0].1.clone())
     }
@@ -245,7 +265,9 @@ impl Connection {
     pub async fn silent(&mut self) -> bool {
         let mut byte = [0];
         let read = self.0.read(&mut byte);
-        tokio::time::timeout(Duration::from_millis(300), read).await.is_err()
+        tokio::time::timeout(Duration::from_millis(300), read)
+            .await
+            .is_err()
     }
 }
 
@@ -254,7 +276,9 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<Reply> {
 }
 
 pub async fn admin_ready(port: u16, ready: bool) {
-    let mut connection = Connection::open(([127, 0, 0, 1], port).into()).await.unwrap();
+    let mut connection = Connection::open(([127, 0, 0, 1], port).into())
+        .await
+        .unwrap();
     let path = format!("/admin/ready?ready={ready}");
     connection.send("POST", &path).await.unwrap();
     assert_eq!(connection.receive().await.unwrap().status, 200);

@@ -73,7 +73,10 @@ pub(super) fn check(program: &str, dir: &Path, path: Option<&OsStr>) -> Result<(
         };
     }
     let dirs: Vec<PathBuf> = std::env::split_paths(path.unwrap_or_default()).collect();
-    if dirs.iter().any(|d| executable(&d.join(program)) == Some(true)) {
+    if dirs
+        .iter()
+        .any(|d| executable(&d.join(program)) == Some(true))
+    {
         return Ok(());
     }
     let hint = if executable(&dir.join(program)).is_some() {
@@ -97,7 +100,10 @@ fn executable(file: &Path) -> Option<bool> {
 
 /// The program in `dirs` whose name is at most two slips away.
 fn nearest(program: &str, dirs: &[PathBuf]) -> Option<String> {
-    let entries = dirs.iter().filter_map(|d| std::fs::read_dir(d).ok()).flatten();
+    let entries = dirs
+        .iter()
+        .filter_map(|d| std::fs::read_dir(d).ok())
+        .flatten();
     let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
     let slips = names.map(|name| (strsim::osa_distance(program, &name), name));
     let close = slips.filter(|(slips, _)| *slips <= 2.min(program.len() / 2));

@@ -128,7 +128,9 @@ impl LocalPlatform {
     fn launch(&self) -> Result<Arc<State>, PlatformError> {
         let mut running = self.running.lock().unwrap_or_else(|e| e.into_inner());
         if running.is_some() {
-            return Err(PlatformError::Failed("the platform is started already".into()));
+            return Err(PlatformError::Failed(
+                "the platform is started already".into(),
+            ));
         }
         let squall = self.program()?;
         let unreachable = |what: String| {
@@ -188,14 +190,20 @@ impl LocalPlatform {
     }
 
     fn not_ready(&self, slots: &[Slot]) -> String {
-        let late: Vec<&Slot> = slots.iter().filter(|s| s.state != InstanceState::Ready).collect();
+        let late: Vec<&Slot> = slots
+            .iter()
+            .filter(|s| s.state != InstanceState::Ready)
+            .collect();
         let Some(first) = late.first() else {
             // The last one became ready in the very moment in which time was up.
             return "not all instances were ready in time".into();
         };
         let names: Vec<&str> = late.iter().map(|s| s.name.as_str()).collect();
         let timeout = crate::scenario::units::format_duration(self.target.start_timeout);
-        let trouble = first.trouble.as_deref().unwrap_or("no probe was answered yet");
+        let trouble = first
+            .trouble
+            .as_deref()
+            .unwrap_or("no probe was answered yet");
         format!(
             "{} of {} instances not ready within {timeout}: {}. The last probe of {}: {trouble}{}",
             late.len(),
@@ -402,7 +410,11 @@ impl Platform for LocalPlatform {
     }
 
     async fn stop(&self) -> Result<(), PlatformError> {
-        let running = self.running.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .take();
         let Some(mut running) = running else {
             return Ok(());
         };
@@ -412,13 +424,19 @@ impl Platform for LocalPlatform {
         running.state.tell_all_to_end();
         // `Running` kills what is left if this future is dropped half way, by a second Ctrl-C.
         let all = all_done(&mut running.supervisors);
-        if tokio::time::timeout(self.target.stop_grace, all).await.is_err() {
+        if tokio::time::timeout(self.target.stop_grace, all)
+            .await
+            .is_err()
+        {
             loop {
                 running.state.kill_all();
                 let all = all_done(&mut running.supervisors);
                 // Again and again: an instance may have been on its way up. A process that SIGKILL does not end is
                 // stuck in the kernel, and waiting for it longer would not help.
-                if tokio::time::timeout(Duration::from_secs(5), all).await.is_ok() {
+                if tokio::time::timeout(Duration::from_secs(5), all)
+                    .await
+                    .is_ok()
+                {
                     break;
                 }
                 let alive = running.state.slots().into_iter();

@@ -39,7 +39,9 @@ impl Ports {
             }
         }
         // A crowded machine: whatever the kernel has.
-        Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+        Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port())
     }
 }
 

@@ -30,7 +30,11 @@ impl Readiness {
             return None;
         }
         self.streak += 1;
-        let needed = if passed { probe.successes } else { probe.failures };
+        let needed = if passed {
+            probe.successes
+        } else {
+            probe.failures
+        };
         if self.streak < needed {
             return None;
         }
@@ -88,7 +92,9 @@ impl Prober {
             None => get(stream, path, address).await,
             Some(tls) => {
                 let stream = tls.connect(ServerName::IpAddress(address.ip().into()), stream);
-                let stream = stream.await.map_err(|e| format!("TLS with {address}: {e}"))?;
+                let stream = stream
+                    .await
+                    .map_err(|e| format!("TLS with {address}: {e}"))?;
                 get(stream, path, address).await
             }
         };
@@ -161,7 +167,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
     fn verify_tls13_signature(
         &self,
@@ -169,7 +180,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()

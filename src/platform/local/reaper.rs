@@ -122,7 +122,14 @@ mod tests {
     #[test]
     fn only_what_was_added_and_not_removed_is_left() {
         let mut groups = BTreeMap::new();
-        for line in ["add 10 5", "add 11 6", "remove 10", "add x 1", "nonsense", ""] {
+        for line in [
+            "add 10 5",
+            "add 11 6",
+            "remove 10",
+            "add x 1",
+            "nonsense",
+            "",
+        ] {
             note(&mut groups, line);
         }
         assert_eq!(groups, BTreeMap::from([(11, 6)]));
@@ -130,7 +137,11 @@ mod tests {
 
     #[test]
     fn a_group_whose_number_is_used_again_is_left_alone() {
-        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .process_group(0)
+            .spawn()
+            .unwrap();
         let ticks = Stat::of(child.id()).unwrap().start_ticks;
         kill(child.id() as i32, ticks + 1);
         assert!(child.try_wait().unwrap().is_none(), "killed a stranger");

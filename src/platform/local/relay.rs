@@ -154,7 +154,13 @@ pub(super) async fn relay(
         let back = Held::new(seed ^ 0x5bd1_e995);
         let ways = async {
             tokio::try_join!(
-                carry(client_read, &mut upstream_write, request, view.clone(), true),
+                carry(
+                    client_read,
+                    &mut upstream_write,
+                    request,
+                    view.clone(),
+                    true
+                ),
                 carry(upstream_read, &mut client_write, back, view.clone(), false),
             )
         };

@@ -21,10 +21,7 @@ pub fn exec(parent: u32, command: Vec<OsString>) -> anyhow::Error {
         Ok(()) => match command.split_first() {
             None => anyhow::anyhow!("no program to run"),
             Some((program, args)) => {
-                let failure = Command::new(program)
-                    .args(args)
-                    .stdin(Stdio::null())
-                    .exec();
+                let failure = Command::new(program).args(args).stdin(Stdio::null()).exec();
                 anyhow::Error::new(failure)
                     .context(format!("cannot run {}", program.to_string_lossy()))
             }

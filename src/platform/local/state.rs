@@ -80,9 +80,13 @@ impl State {
         let view = |slot: &Slot| Instance {
             name: slot.name.clone(),
             slot: slot.slot.clone(),
-            labels: [("app", service), ("slot", &slot.slot), ("instance", &slot.name)]
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .into(),
+            labels: [
+                ("app", service),
+                ("slot", &slot.slot),
+                ("instance", &slot.name),
+            ]
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .into(),
             ready: slot.state == InstanceState::Ready,
             alive: slot.group.is_some() && slot.state != InstanceState::Ended,
         };
@@ -91,7 +95,9 @@ impl State {
     /// The processes of the instance with this name, if it runs.
     pub fn group(&self, name: &str) -> Result<Arc<Group>, PlatformError> {
         let slots = self.lock();
-        let running = slots.iter().find(|s| s.name == name && s.state != InstanceState::Ended);
+        let running = slots
+            .iter()
+            .find(|s| s.name == name && s.state != InstanceState::Ended);
         running.and_then(|s| s.group.clone()).ok_or_else(|| {
             let now: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
             PlatformError::Failed(format!(

@@ -30,7 +30,10 @@ impl Backoff {
         }
         let factor = 2u32.checked_pow(self.crashes).unwrap_or(u32::MAX);
         self.crashes = self.crashes.saturating_add(1);
-        restart.backoff.saturating_mul(factor).min(restart.max_backoff)
+        restart
+            .backoff
+            .saturating_mul(factor)
+            .min(restart.max_backoff)
     }
 }
 
@@ -99,7 +102,11 @@ impl Supervisor {
     }
 
     async fn spawn(&self, name: &str, slot: &str) -> std::io::Result<(Started, u16)> {
-        let port = self.ports.lock().unwrap_or_else(|e| e.into_inner()).free()?;
+        let port = self
+            .ports
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .free()?;
         let who = Identity {
             instance: name.to_string(),
             slot: slot.to_string(),
@@ -117,7 +124,8 @@ impl Supervisor {
 
     async fn probe(&self, index: usize, port: u16) -> std::convert::Infallible {
         let mut readiness = Readiness::default();
-        let mut ticks = tokio::time::interval(self.prober.probe().every.max(Duration::from_millis(1)));
+        let mut ticks =
+            tokio::time::interval(self.prober.probe().every.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
