@@ -26,7 +26,7 @@ async fn driver() {
     target.command = vec!["sh".into(), "-c".into(), script];
     target.env = [("SQUALL_TEST_RUN".to_string(), mark)].into();
     let rig = Rig::start(target).await;
-    println!("driver ready");
+    println!("driver ready at {}", rig.address);
     tokio::time::sleep(Duration::from_secs(60)).await;
     rig.stop().await;
 }
