@@ -259,3 +259,27 @@ async fn a_stop_without_drain_costs_the_requests_in_flight() {
         stop_under_load(&["--defect", "slow:20ms", "--defect", "no-drain"]).await;
     assert!(failed > 0, "of {answered}");
 }
+
+#[tokio::test]
+async fn one_that_does_not_heed_the_stop_is_killed_after_its_grace_and_replaced_at_once() {
+    let mut target = demo(1, &[]);
+    let script = format!(
+        "trap '' TERM; {} demo; sleep 60",
+        env!("CARGO_BIN_EXE_squall")
+    );
+    target.command = vec!["sh".into(), "-c".into(), script];
+    // A crash would wait so long; a stop is no crash.
+    target.restart.backoff = Duration::from_secs(600);
+    target.restart.max_backoff = Duration::from_secs(600);
+    target.stop_grace = Duration::from_millis(100);
+    let mut rig = Rig::start(target).await;
+    let grace = Duration::from_millis(300);
+    rig.apply(FaultKind::Stop { grace }, "shop-1").await;
+    rig.wait_for("its heir is ready", |e| e.endpoints_now() == ["shop-1-r1"])
+        .await;
+    let told = rig.event("shop-1", InstanceState::Terminating).0;
+    let (ended, event) = rig.event("shop-1", InstanceState::Ended);
+    assert_eq!(event.detail.as_deref(), Some("killed by SIGKILL"));
+    assert!(ended - told >= 300_000, "{} us", ended - told);
+    rig.stop().await;
+}

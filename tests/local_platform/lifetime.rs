@@ -1,7 +1,7 @@
 //! Nothing outlives squall, however it ends.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use squall::platform::Platform;
@@ -9,6 +9,7 @@ use squall::platform::Platform;
 use crate::support::{Rig, demo, marked, unique};
 
 const DRIVER: &str = "SQUALL_TEST_DRIVER";
+const FAMILY: &str = "SQUALL_TEST_FAMILY";
 
 /// The program that is killed: starts a platform whose instances have children of their own, and waits.
 #[tokio::test]
@@ -18,12 +19,14 @@ async fn driver() {
         return;
     };
     let mut target = demo(2, &[]);
-    // Neither the demo nor the sleeps are children of squall: the kernel would not end them with it.
-    let script = format!(
-        "sleep 600 & (sleep 600 &) ; {} demo",
-        env!("CARGO_BIN_EXE_squall")
-    );
-    target.command = vec!["sh".into(), "-c".into(), script];
+    if std::env::var_os(FAMILY).is_some() {
+        // Neither the demo nor the sleeps are children of squall: the kernel would not end them with it.
+        let script = format!(
+            "sleep 600 & (sleep 600 &) ; {} demo",
+            env!("CARGO_BIN_EXE_squall")
+        );
+        target.command = vec!["sh".into(), "-c".into(), script];
+    }
     target.env = [("SQUALL_TEST_RUN".to_string(), mark)].into();
     let rig = Rig::start(target).await;
     println!("driver ready at {}", rig.address);
@@ -31,36 +34,66 @@ async fn driver() {
     rig.stop().await;
 }
 
-#[test]
-fn sigkill_of_squall_leaves_no_process_within_two_seconds() {
-    let mark = unique();
-    // The mark in the driver's environment reaches the reaper too.
-    let mut driver = Command::new(std::env::current_exe().unwrap())
+/// Starts the driver; its process and all that runs for it.
+fn drive(mark: &str, family: bool) -> (Child, Vec<u32>) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "lifetime::driver", "--ignored", "--nocapture"])
-        .env(DRIVER, &mark)
-        .env("SQUALL_TEST_RUN", &mark)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .env(DRIVER, mark)
+        // Reaches the reaper too.
+        .env("SQUALL_TEST_RUN", mark)
+        .stdout(Stdio::piped());
+    if family {
+        command.env(FAMILY, "1");
+    }
+    let mut driver = command.spawn().unwrap();
     let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let ready = lines
         .map_while(Result::ok)
         .any(|line| line.contains("driver ready"));
-    let running = marked(&mark);
-    driver.kill().unwrap();
-    let killed = Instant::now();
-    driver.wait().unwrap();
     assert!(ready, "the driver did not come up");
-    // The driver, the reaper, and for each instance the shell, two sleeps and the demo.
-    assert_eq!(running.len(), 2 + 2 * 4, "{running:?}");
-    while !marked(&mark).is_empty() {
+    (driver, marked(mark))
+}
+
+fn assert_all_gone(mark: &str, since: Instant) {
+    while !marked(mark).is_empty() {
         assert!(
-            killed.elapsed() < Duration::from_secs(2),
+            since.elapsed() < Duration::from_secs(2),
             "left: {:?}",
-            marked(&mark)
+            marked(mark)
         );
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn sigkill_of_squall_leaves_no_process_within_two_seconds() {
+    let mark = unique();
+    let (mut driver, running) = drive(&mark, true);
+    driver.kill().unwrap();
+    let killed = Instant::now();
+    driver.wait().unwrap();
+    // The driver, the reaper, and for each instance the shell, two sleeps and the demo.
+    assert_eq!(running.len(), 2 + 2 * 4, "{running:?}");
+    assert_all_gone(&mark, killed);
+}
+
+#[test]
+fn the_kernel_ends_the_instances_even_if_the_reaper_is_killed_first() {
+    let mark = unique();
+    let (mut driver, running) = drive(&mark, false);
+    let is_reaper = |pid: &&u32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        line.is_ok_and(|line| line.contains("__reaper"))
+    };
+    let reaper = *running.iter().find(is_reaper).unwrap();
+    let reaper = rustix::process::Pid::from_raw(reaper as i32).unwrap();
+    rustix::process::kill_process(reaper, rustix::process::Signal::KILL).unwrap();
+    driver.kill().unwrap();
+    let killed = Instant::now();
+    driver.wait().unwrap();
+    assert_eq!(running.len(), 2 + 2, "{running:?}");
+    assert_all_gone(&mark, killed);
 }
 
 #[tokio::test]
@@ -71,14 +104,7 @@ async fn dropping_the_platform_ends_its_processes() {
     assert_eq!(marked(&mark).len(), 2);
     drop(rig);
     let dropped = Instant::now();
-    while !marked(&mark).is_empty() {
-        assert!(
-            dropped.elapsed() < Duration::from_secs(2),
-            "left: {:?}",
-            marked(&mark)
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    assert_all_gone(&mark, dropped);
 }
 
 #[tokio::test]

@@ -12,12 +12,14 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::task::JoinHandle;
 
 use super::{Change, Endpoint, Instance, Platform, PlatformError, Undo};
-use crate::observe::usage::{Stat, UsageSampler};
-use crate::record::{InstanceState, Sink, What};
+use crate::observe::usage::Stat;
+use crate::record::{InstanceState, Sink};
 use crate::scenario::{FaultKind, LocalTarget};
 
 mod balancer;
 mod command;
+mod held;
+mod plan;
 mod port;
 mod probe;
 mod process;
@@ -26,6 +28,7 @@ mod relay;
 pub mod shim;
 mod state;
 mod supervisor;
+mod usage;
 
 use balancer::Balancer;
 use process::Spawner;
@@ -160,7 +163,7 @@ impl LocalPlatform {
         *running = Some(Running {
             spawner,
             supervisors: supervisors.collect(),
-            usage: tokio::spawn(sample_usage(state.clone(), self.sink.clone())),
+            usage: tokio::spawn(usage::sample(state.clone(), self.sink.clone())),
             state: state.clone(),
         });
         *self.state.lock().unwrap_or_else(|e| e.into_inner()) = Some(state.clone());
@@ -214,6 +217,28 @@ impl LocalPlatform {
         )
     }
 
+    async fn kill_until_ended(&self, running: &mut Running) -> Result<(), PlatformError> {
+        // Again and again, because an instance may have been on its way up. A process that SIGKILL does not end is
+        // stuck in the kernel: waiting for it longer would not help.
+        for _ in 0..50 {
+            running.state.kill_all();
+            let all = all_done(&mut running.supervisors);
+            if tokio::time::timeout(Duration::from_millis(100), all)
+                .await
+                .is_ok()
+            {
+                return Ok(());
+            }
+        }
+        let slots = running.state.slots().into_iter();
+        let alive = slots.filter(|s| s.state != InstanceState::Ended);
+        let alive: Vec<String> = alive.map(|s| s.name).collect();
+        Err(PlatformError::Failed(format!(
+            "SIGKILL does not end {}",
+            alive.join(", ")
+        )))
+    }
+
     /// The end of an instance's log, as the end of a message.
     fn log_tail(&self, slot: &Slot) -> String {
         let path = log_file(&self.logs_dir, &slot.name);
@@ -245,90 +270,11 @@ fn port_trouble(port: u16, error: &std::io::Error) -> String {
     }
 }
 
-/// Records once a second what each running instance uses.
-async fn sample_usage(state: Arc<State>, sink: Sink) {
-    let mut sampler = UsageSampler::default();
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let slots = state.slots().into_iter();
-        let running = slots.filter(|s| s.state != InstanceState::Ended);
-        let named: Vec<(String, u32)> = running
-            .filter_map(|s| Some((s.name, s.group?.id())))
-            .collect();
-        let groups: Vec<u32> = named.iter().map(|(_, group)| *group).collect();
-        // Hundreds of small files: off this thread, which makes the faults.
-        let sampled = tokio::task::spawn_blocking(move || {
-            let usage = sampler.sample(&groups);
-            (sampler, usage)
-        });
-        let Ok((back, usage)) = sampled.await else {
-            return;
-        };
-        sampler = back;
-        for (instance, group) in named {
-            if let Some(usage) = usage.get(&group) {
-                sink.emit(What::Usage {
-                    instance,
-                    cpu_millicores: usage.cpu_millicores,
-                    memory_bytes: usage.memory_bytes,
-                });
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl Platform for LocalPlatform {
     fn plan(&self) -> Result<Vec<String>, PlatformError> {
         self.check_command()?;
-        let t = &self.target;
-        let port = match t.port {
-            Some(port) => format!("127.0.0.1:{port}"),
-            None => "a free port of 127.0.0.1".to_string(),
-        };
-        let probe = match &t.ready.http {
-            Some(path) => format!("GET {path} answers 200 to 399"),
-            None => "its port accepts a connection".to_string(),
-        };
-        let duration = crate::scenario::units::format_duration;
-        let restart = match t.restart.enabled {
-            true => format!(
-                "Restart an instance that dies after {}, doubled for each further time up to {}.",
-                duration(t.restart.backoff),
-                duration(t.restart.max_backoff)
-            ),
-            false => "Leave an instance that dies dead.".to_string(),
-        };
-        Ok(vec![
-            format!(
-                "Start {} of `{}` in {}, as {}-1 to {}-{}.",
-                match t.instances {
-                    1 => "1 instance".to_string(),
-                    n => format!("{n} instances"),
-                },
-                t.command.join(" "),
-                self.dir.display(),
-                t.name,
-                t.name,
-                t.instances
-            ),
-            format!(
-                "An instance is ready when {probe} (every {}); all must be within {}.",
-                duration(t.ready.every),
-                duration(t.start_timeout)
-            ),
-            format!(
-                "Balance connections to {port} at random over the ready instances ({}).",
-                t.scheme
-            ),
-            restart,
-            format!(
-                "At the end send SIGTERM to all, and SIGKILL after {}.",
-                duration(t.stop_grace)
-            ),
-        ])
+        Ok(plan::sentences(&self.target, &self.dir))
     }
 
     async fn start(&self) -> Result<Endpoint, PlatformError> {
@@ -428,27 +374,7 @@ impl Platform for LocalPlatform {
             .await
             .is_err()
         {
-            loop {
-                running.state.kill_all();
-                let all = all_done(&mut running.supervisors);
-                // Again and again: an instance may have been on its way up. A process that SIGKILL does not end is
-                // stuck in the kernel, and waiting for it longer would not help.
-                if tokio::time::timeout(Duration::from_secs(5), all)
-                    .await
-                    .is_ok()
-                {
-                    break;
-                }
-                let alive = running.state.slots().into_iter();
-                let alive: Vec<String> = alive
-                    .filter(|s| s.state != InstanceState::Ended)
-                    .map(|s| s.name)
-                    .collect();
-                if !alive.is_empty() {
-                    let text = format!("SIGKILL does not end {}", alive.join(", "));
-                    return Err(PlatformError::Failed(text));
-                }
-            }
+            self.kill_until_ended(&mut running).await?;
         }
         *self.state.lock().unwrap_or_else(|e| e.into_inner()) = None;
         Ok(())

@@ -1,20 +1,19 @@
 //! Carries the bytes of one balanced connection, through whatever fault its instance's route has at the moment.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64Mcg;
+use bytes::Buf;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+
+use super::held::Held;
 
 /// The faults of one instance's route; all can hold at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -63,8 +62,6 @@ impl RouteView {
     }
 }
 
-/// At most so many bytes are held back in each direction; then the sender feels it, as on a full network path.
-const HELD_LIMIT: usize = 256 << 10;
 /// Size of one read.
 const READ: usize = 64 << 10;
 /// A client that has closed its side waits so long at most for the connection to the instance.
@@ -73,63 +70,6 @@ const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(1);
 thread_local! {
     /// Bytes pass through here; one buffer for the thread and not one a connection, of which there are thousands.
     static SCRATCH: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ]);
-}
-
-/// Bytes on their way in one direction, in order.
-struct Held {
-    chunks: VecDeque<(Instant, Bytes)>,
-    bytes: usize,
-    last_due: Instant,
-    eof: bool,
-    rng: Pcg64Mcg,
-}
-
-impl Held {
-    fn new(seed: u64) -> Self {
-        Self {
-            chunks: VecDeque::new(),
-            bytes: 0,
-            last_due: Instant::now(),
-            eof: false,
-            rng: Pcg64Mcg::seed_from_u64(seed),
-        }
-    }
-    fn push(&mut self, data: &[u8], route: &Route) {
-        let due = due(Instant::now(), self.last_due, route.delay, &mut self.rng);
-        self.last_due = due;
-        self.bytes += data.len();
-        self.chunks.push_back((due, Bytes::copy_from_slice(data)));
-    }
-    /// When the end of the stream may be passed on, once all chunks are.
-    fn finish(&mut self, route: &Route) {
-        self.eof = true;
-        self.last_due = due(Instant::now(), self.last_due, route.delay, &mut self.rng);
-    }
-    fn may_read(&self) -> bool {
-        !self.eof && self.bytes < HELD_LIMIT
-    }
-    fn next_due(&self) -> Option<Instant> {
-        let chunk = self.chunks.front().map(|(due, _)| *due);
-        chunk.or(self.eof.then_some(self.last_due))
-    }
-}
-
-/// When a chunk that arrived at `now` may leave: after the latency, plus or minus the jitter, never before an earlier
-/// one.
-fn due(
-    now: Instant,
-    last: Instant,
-    delay: Option<(Duration, Duration)>,
-    rng: &mut Pcg64Mcg,
-) -> Instant {
-    let Some((latency, jitter)) = delay else {
-        return now.max(last);
-    };
-    let shift = match jitter.is_zero() {
-        true => Duration::ZERO,
-        false => jitter.mul_f64(rng.random_range(0.0..=2.0)),
-    };
-    (now + (latency + shift).saturating_sub(jitter)).max(last)
 }
 
 /// How a relay ended before both sides were through.
@@ -351,30 +291,104 @@ fn drain_front(write: &WriteHalf<'_>, held: &mut Held) -> Result<(), Broken> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
     use super::*;
 
-    #[test]
-    fn delayed_chunks_stay_in_order_and_within_the_jitter() {
-        let mut rng = Pcg64Mcg::seed_from_u64(7);
-        let ms = Duration::from_millis;
-        let delay = Some((ms(100), ms(50)));
-        let start = Instant::now();
-        let mut last = start;
-        let (mut least, mut most) = (ms(1000), ms(0));
-        for i in 0..1000 {
-            // Far apart, so that order never pushes a chunk back: each shift is its own.
-            let now = start + ms(200 * i);
-            let at = due(now, last, delay, &mut rng);
-            assert!(at >= last);
-            (least, most) = (least.min(at - now), most.max(at - now));
-            last = at;
+    /// A client, a relay to a server that this test plays, and the relay's route.
+    async fn through(
+        route: Route,
+    ) -> (TcpStream, TcpListener, watch::Sender<Route>, JoinHandle<()>) {
+        let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(front.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (accepted, _) = front.accept().await.unwrap();
+        let (tx, rx) = watch::channel(route);
+        let address = server.local_addr().unwrap();
+        let relay = tokio::spawn(relay(accepted, address, RouteView::new(rx), 3));
+        (client, server, tx, relay)
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_megabyte_and_a_half_close_survive_delay_and_jitter_in_order() {
+        let route = Route {
+            delay: Some((Duration::from_millis(20), Duration::from_millis(20))),
+            ..Route::default()
+        };
+        let (client, server, _route, relay) = through(route).await;
+        let sent: Vec<u8> = (0..1u32 << 20)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let (mut server, _) = server.accept().await.unwrap();
+        let (mut read, mut write) = client.into_split();
+        let payload = sent.clone();
+        let sender = tokio::spawn(async move {
+            write.write_all(&payload).await.unwrap();
+            // Only this side is closed: the answer must still come.
+            write.shutdown().await.unwrap();
+        });
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).await.unwrap();
+        assert!(
+            received == sent,
+            "{} of {} bytes",
+            received.len(),
+            sent.len()
+        );
+        server.write_all(b"thanks").await.unwrap();
+        drop(server);
+        let mut answer = String::new();
+        read.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "thanks");
+        sender.await.unwrap();
+        tokio::time::timeout(PATIENCE, relay)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_up_on_a_black_hole_costs_nothing_more() {
+        let hole = Route {
+            black_hole: true,
+            ..Route::default()
+        };
+        // One that never got through, and one that was open before.
+        let (mut fresh, _server, _route, fresh_relay) = through(hole).await;
+        fresh.write_all(b"hello").await.unwrap();
+        drop(fresh);
+        let (mut open, server, route, open_relay) = through(Route::default()).await;
+        let (mut served, _) = server.accept().await.unwrap();
+        open.write_all(b"a").await.unwrap();
+        assert_eq!(served.read_u8().await.unwrap(), b'a');
+        route.send_replace(hole);
+        open.write_all(b"b").await.unwrap();
+        drop(open);
+        for relay in [fresh_relay, open_relay] {
+            tokio::time::timeout(PATIENCE, relay)
+                .await
+                .unwrap()
+                .unwrap();
         }
-        assert!(least >= ms(50) && least < ms(52), "{least:?}");
-        assert!(most <= ms(150) && most > ms(148), "{most:?}");
-        // Two at once: the second never overtakes.
-        let first = due(start, start, Some((ms(100), ms(0))), &mut rng);
-        assert_eq!(due(start, first, None, &mut rng), first);
-        // A jitter larger than the latency does not reach into the past.
-        assert!(due(start, start, Some((ms(1), ms(50))), &mut rng) >= start);
+        assert!(
+            served.read_u8().await.is_err(),
+            "the hole let something through"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_reset_of_a_server_reaches_the_client_as_a_reset() {
+        let (mut client, server, _route, _relay) = through(Route::default()).await;
+        let (served, _) = server.accept().await.unwrap();
+        reset(&served);
+        drop(served);
+        let error = client.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
     }
 }
