@@ -41,7 +41,10 @@ fn under_way(bench: &Bench) {
         let text = std::fs::read_to_string(&record).unwrap_or_default();
         text.contains("\"injected\"") && text.matches("\"kind\":\"traffic\"").count() >= 3
     };
-    assert!(within(30 * SECOND, frozen), "the fault is made and traffic flows");
+    assert!(
+        within(30 * SECOND, frozen),
+        "the fault is made and traffic flows"
+    );
 }
 
 #[test]
@@ -57,7 +60,10 @@ fn kill_9_leaves_no_process_and_a_readable_record() {
     let judged = bench.command(&["judge", "out"]).output().unwrap();
     let text = String::from_utf8_lossy(&judged.stdout).into_owned();
     assert_eq!(judged.status.code(), Some(3), "{text}");
-    assert!(text.contains("the record stops"), "says what is missing: {text}");
+    assert!(
+        text.contains("the record stops"),
+        "says what is missing: {text}"
+    );
 
     let undo = bench.command(&["undo", "out"]).output().unwrap();
     assert_eq!(undo.status.code(), Some(0), "{undo:?}");
@@ -130,5 +136,9 @@ fn the_guard_refuses_what_would_take_too_many() {
         .iter()
         .any(|e| e["kind"] == "fault" && e["stage"] == "refused");
     assert!(refused, "{}", run.stdout);
-    assert!(run.stdout.contains("keep-ready") || run.stdout.contains("ready"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("keep-ready") || run.stdout.contains("ready"),
+        "{}",
+        run.stdout
+    );
 }

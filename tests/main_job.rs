@@ -62,13 +62,7 @@ fn a_slow_instance_fails_the_latency_bound_and_is_named() {
 
 #[test]
 fn a_failing_service_fails_the_error_bound_with_the_status() {
-    let run = Bench::new(&shop(
-        "--defect errors:5%",
-        "6s",
-        "[]",
-        "[ 'errors < 1%' ]",
-    ))
-    .run();
+    let run = Bench::new(&shop("--defect errors:5%", "6s", "[]", "[ 'errors < 1%' ]")).run();
     run.expect_code(1);
     let (verdict, because) = run.verdict("errors < 1%");
     assert_eq!(verdict, "FAIL");
@@ -110,17 +104,21 @@ fn a_healthy_service_passes_and_is_judged_the_same_from_its_record() {
     let run = bench.run();
     run.expect_code(0);
     assert_eq!(run.verdict("recovery").0, "PASS");
-    for file in ["record.jsonl", "intervals.hlog", "ledger.jsonl", "report.html", "junit.xml", "summary.md"] {
+    for file in [
+        "record.jsonl",
+        "intervals.hlog",
+        "ledger.jsonl",
+        "report.html",
+        "junit.xml",
+        "summary.md",
+    ] {
         assert!(run.out.join(file).exists(), "{file}");
     }
     let page = std::fs::read_to_string(run.out.join("report.html")).unwrap();
     assert!(page.contains("<svg"), "charts are in the page");
 
     let first = read_json(&run.out.join("result.json"));
-    let again = bench
-        .command(&["judge", "out", "--json"])
-        .output()
-        .unwrap();
+    let again = bench.command(&["judge", "out", "--json"]).output().unwrap();
     assert_eq!(again.status.code(), Some(0));
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(first, again, "judged again from the record");
@@ -153,7 +151,8 @@ fn the_kill_is_seen_on_one_clock() {
             && e["t_us"].as_u64().unwrap() >= injecting
             && !e["ready"].as_array().unwrap().contains(&"shop-2".into())
     });
-    let replaced = at(&|e| e["kind"] == "instance" && e["name"] == "shop-2-r1" && e["state"] == "ready");
+    let replaced =
+        at(&|e| e["kind"] == "instance" && e["name"] == "shop-2-r1" && e["state"] == "ready");
     assert!(injecting >= traffic + 4_000_000, "not before its time");
     assert!(injecting < traffic + 4_500_000, "nor long after");
     assert!(injecting <= injected && ended >= injecting && removed >= injecting);
@@ -184,7 +183,10 @@ fn requests_served_equal_requests_recorded_as_answered() {
         seen += answered;
         if name == "shop-2" {
             // Killed: a response that was under way is either an answer or an error, never both or neither.
-            assert!(finished <= answered + instance["failed"].as_u64().unwrap(), "{name}");
+            assert!(
+                finished <= answered + instance["failed"].as_u64().unwrap(),
+                "{name}"
+            );
             assert!(answered <= begun, "{name}: {answered} of {begun}");
         } else {
             assert_eq!(answered, finished, "{name}");
@@ -192,13 +194,21 @@ fn requests_served_equal_requests_recorded_as_answered() {
         }
     }
     let all = &result["summary"]["all"];
-    assert_eq!(seen, all["answered"].as_u64().unwrap(), "every answer is somebody's");
+    assert_eq!(
+        seen,
+        all["answered"].as_u64().unwrap(),
+        "every answer is somebody's"
+    );
     let failed = all["failed"].as_u64().unwrap();
     assert_eq!(
         all["ended"].as_u64().unwrap(),
         all["answered"].as_u64().unwrap() + failed - answered_failures(all),
     );
-    assert_eq!(all["due"].as_u64(), all["ended"].as_u64(), "nothing is lost");
+    assert_eq!(
+        all["due"].as_u64(),
+        all["ended"].as_u64(),
+        "nothing is lost"
+    );
 }
 
 /// Failures that were answered (status, check): in both counts.

@@ -40,12 +40,20 @@ fn says(text: &str, code: i32, words: &[&str]) {
     for word in words {
         assert!(run.stderr.contains(word), "`{word}` in: {}", run.stderr);
     }
-    assert!(bench.gone_within(Duration::from_secs(2)), "left: {:?}", bench.alive());
+    assert!(
+        bench.gone_within(Duration::from_secs(2)),
+        "left: {:?}",
+        bench.alive()
+    );
 }
 
 #[test]
 fn a_command_that_is_not_there() {
-    says(&local("no-such-program --port {port}", ""), 2, &["no-such-program"]);
+    says(
+        &local("no-such-program --port {port}", ""),
+        2,
+        &["no-such-program"],
+    );
 }
 
 #[test]
@@ -123,7 +131,10 @@ fn a_full_disk_ends_the_run_in_order() {
     let bench = Bench::new(
         &local("squall demo --port {port}", "")
             .replace("hold: 2s", "hold: 60s")
-            .replace("traffic:", "faults: [ { at: 1s, freeze: { name: shop-1 } } ]\ntraffic:"),
+            .replace(
+                "traffic:",
+                "faults: [ { at: 1s, freeze: { name: shop-1 } } ]\ntraffic:",
+            ),
     );
     let disk = bench.path("disk");
     std::fs::create_dir(&disk).unwrap();
@@ -139,7 +150,11 @@ fn a_full_disk_ends_the_run_in_order() {
         .spawn()
         .unwrap();
     let run = bench.wait(child);
-    let unmounted = Command::new("umount").arg("-l").arg(&disk).status().unwrap();
+    let unmounted = Command::new("umount")
+        .arg("-l")
+        .arg(&disk)
+        .status()
+        .unwrap();
     assert!(unmounted.success());
     run.expect_code(4);
     assert!(
@@ -147,7 +162,11 @@ fn a_full_disk_ends_the_run_in_order() {
         "{}",
         run.stderr
     );
-    assert!(bench.gone_within(Duration::from_secs(2)), "left: {:?}", bench.alive());
+    assert!(
+        bench.gone_within(Duration::from_secs(2)),
+        "left: {:?}",
+        bench.alive()
+    );
 }
 
 #[test]

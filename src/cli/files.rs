@@ -53,5 +53,8 @@ pub struct ExecArgs {
 
 /// Becomes the command; returns only when that fails.
 pub fn exec(args: ExecArgs) -> anyhow::Result<Exit> {
-    Err(squall::platform::local::shim::exec(args.parent, args.command))
+    Err(squall::platform::local::shim::exec(
+        args.parent,
+        args.command,
+    ))
 }

@@ -1,13 +1,14 @@
 //! `squall judge` and `squall report`: a run again, from its record alone.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use squall::judge;
+use squall::judge::{self, Summary, Verdict};
 use squall::record::Record;
 use squall::report::{self, Judged};
 
 use super::exit::Exit;
-use super::run::style;
+use super::run::{exit_of, style};
 
 /// Which record.
 #[derive(Debug, clap::Args)]
@@ -21,22 +22,18 @@ pub struct JudgeArgs {
 
 /// Judges again; exits as the run did.
 pub fn judge(args: JudgeArgs) -> anyhow::Result<Exit> {
-    let record = Record::load(&args.record)?;
-    let summary = judge::summarize(&record);
-    let verdicts = judge::judge(&record);
-    let judged = Judged {
-        record: &record,
-        summary: &summary,
-        verdicts: &verdicts,
-        dir: &args.record,
-    };
+    let again = Again::load(&args.record)?;
+    let judged = again.judged();
     if args.json {
-        use std::io::Write;
         std::io::stdout().write_all(&report::json(&judged)?)?;
     } else {
-        print!("{}", report::terminal(&judged, style(&std::io::stdout())));
+        let dir = folder(&args.record);
+        print!(
+            "{}",
+            report::terminal(&judged, style(&std::io::stdout()), Some(dir))
+        );
     }
-    Ok(super::run::exit_of(&record, &verdicts))
+    Ok(exit_of(&judged))
 }
 
 /// Which record, and where to.
@@ -51,24 +48,45 @@ pub struct ReportArgs {
 
 /// Writes the report files again.
 pub fn report(args: ReportArgs) -> anyhow::Result<Exit> {
-    let record = Record::load(&args.record)?;
-    let summary = judge::summarize(&record);
-    let verdicts = judge::judge(&record);
-    let folder = if args.record.is_dir() {
-        args.record.clone()
-    } else {
-        args.record.parent().unwrap_or(&args.record).to_path_buf()
-    };
-    let judged = Judged {
-        record: &record,
-        summary: &summary,
-        verdicts: &verdicts,
-        dir: &folder,
-    };
-    let out = args.out.as_ref().unwrap_or(&folder);
+    let again = Again::load(&args.record)?;
+    let out = args.out.as_deref().unwrap_or(folder(&args.record));
     std::fs::create_dir_all(out)?;
-    for path in report::write_all(out, &judged)? {
+    for path in report::write_all(out, &again.judged())? {
         println!("{}", path.display());
     }
     Ok(Exit::Pass)
+}
+
+/// A record, judged again.
+struct Again {
+    record: Record,
+    summary: Summary,
+    verdicts: Vec<Verdict>,
+}
+
+impl Again {
+    fn load(path: &Path) -> anyhow::Result<Self> {
+        let record = Record::load(path)?;
+        Ok(Self {
+            summary: judge::summarize(&record),
+            verdicts: judge::judge(&record),
+            record,
+        })
+    }
+
+    fn judged(&self) -> Judged<'_> {
+        Judged {
+            record: &self.record,
+            summary: &self.summary,
+            verdicts: &self.verdicts,
+        }
+    }
+}
+
+/// The run's folder, also where its record.jsonl was named.
+fn folder(record: &Path) -> &Path {
+    match record.parent() {
+        Some(parent) if record.is_file() => parent,
+        _ => record,
+    }
 }

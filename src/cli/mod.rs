@@ -86,7 +86,7 @@ impl Cli {
             Command::Completions(args) => completions::main(args),
             Command::Exec(args) => files::exec(args),
             Command::Reaper => {
-                squall::platform::local::reaper::main(std::io::stdin());
+                squall::platform::local::reaper::main(std::io::stdin().lock())?;
                 Ok(Exit::Pass)
             }
         }

@@ -3,9 +3,9 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use squall::judge::{self, Verdict};
-use squall::record::{Ended, Record};
-use squall::report::Style;
+use squall::judge::Ruling;
+use squall::record::Ended;
+use squall::report::{Judged, Style};
 use squall::run::{self, Options, Progress};
 
 use super::exit::Exit;
@@ -38,7 +38,7 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     } else if std::io::stderr().is_terminal() {
         Progress::Redrawn(style(&std::io::stderr()))
     } else {
-        Progress::Lines
+        Progress::Lines(style(&std::io::stderr()))
     };
     let finished = run::run(
         scenario,
@@ -55,14 +55,17 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     if !finished.undo_failures.is_empty() {
         return Ok(Exit::UndoFailed);
     }
-    Ok(exit_of(&finished.record, &finished.verdicts))
+    Ok(exit_of(&finished.judged()))
 }
 
 /// The exit code of a run: aborted, or what its verdicts say.
-pub fn exit_of(record: &Record, verdicts: &[Verdict]) -> Exit {
-    match judge::ended(record) {
-        Some(Ended::Aborted { .. }) => Exit::Aborted,
-        _ => judge::overall(verdicts).into(),
+pub fn exit_of(run: &Judged<'_>) -> Exit {
+    match (&run.summary.ended, run.overall()) {
+        (Some(Ended::Aborted { .. }), _) => Exit::Aborted,
+        (_, Some(ruling)) => ruling.into(),
+        // Nothing was expected, so nothing failed; but half a run shows nothing.
+        (Some(Ended::Completed), None) => Exit::Pass,
+        (None, None) => Ruling::Inconclusive.into(),
     }
 }
 

@@ -23,11 +23,23 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(undo_ledger(&path, squall::platform::undo_detached))?;
-    println!("{outcome}");
-    Ok(if outcome.failures.is_empty() {
-        Exit::Pass
-    } else {
-        Exit::UndoFailed
+    let report = runtime.block_on(undo_ledger(&path, async |undo| {
+        squall::platform::local::undo_detached(undo)
+    }))?;
+    for pending in &report.done {
+        println!("undone: {} (injection {})", pending.undo, pending.injection);
+    }
+    for failure in &report.failed {
+        eprintln!("error: {failure}");
+    }
+    for line in &report.damage {
+        eprintln!("warning: {line}");
+    }
+    if report.done.is_empty() && report.failed.is_empty() {
+        println!("nothing is left to undo");
+    }
+    Ok(match report.failed.is_empty() {
+        true => Exit::Pass,
+        false => Exit::UndoFailed,
     })
 }

@@ -90,6 +90,11 @@ pub fn outputs() -> Vec<Box<dyn Output>> {
     ]
 }
 
+/// `result.json` as bytes.
+pub fn json(run: &Judged<'_>) -> Result<Vec<u8>, ReportError> {
+    json::Json.render(run)
+}
+
 /// Writes every output into a folder, which must exist. One that fails does not keep the others from being
 /// written; the first failure is the answer then.
 pub fn write_all(dir: &Path, run: &Judged<'_>) -> Result<Vec<PathBuf>, ReportError> {

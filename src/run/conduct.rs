@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::{Progress, Shown};
 use super::{RunError, host};
-use crate::fault::guard::AbortMonitor;
-use crate::fault::{Injector, Ledger};
+use crate::fault::{AbortMonitor, Injector, Ledger};
 use crate::platform::Platform;
 use crate::record::{
     Clock, Ended, FORMAT, Header, Level, Recorder, RecorderHandle, RunPhase, Sink, Tap, TapEntry,
@@ -33,7 +32,8 @@ pub async fn conduct(
     let unwritable = |e: &dyn std::fmt::Display| {
         RunError::BadInput(format!("cannot write into {}: {e}", dir.display()))
     };
-    let writer = Writer::create(dir, &header(&scenario, seed, clock)).map_err(|e| unwritable(&e))?;
+    let writer =
+        Writer::create(dir, &header(&scenario, seed, clock)).map_err(|e| unwritable(&e))?;
     let ledger = Ledger::create(&dir.join("ledger.jsonl")).map_err(|e| unwritable(&e))?;
     let recorder = Recorder::spawn(writer, entries, vec![live, monitor]);
 
@@ -290,7 +290,9 @@ fn interrupts() -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
                 _ = hup.recv() => "SIGHUP",
             };
             if asked {
-                eprintln!("stopped at once; `squall undo` with the run's folder takes back what is left");
+                eprintln!(
+                    "stopped at once; `squall undo` with the run's folder takes back what is left"
+                );
                 std::process::exit(4);
             }
             asked = true;

@@ -80,15 +80,15 @@ pub struct Finished {
 impl Finished {
     /// The summary for the terminal.
     pub fn terminal(&self, style: Style) -> String {
-        report::terminal(&self.judged(), style)
+        report::terminal(&self.judged(), style, Some(&self.dir))
     }
 
-    fn judged(&self) -> Judged<'_> {
+    /// What reports work from.
+    pub fn judged(&self) -> Judged<'_> {
         Judged {
             record: &self.record,
             summary: &self.summary,
             verdicts: &self.verdicts,
-            dir: &self.dir,
         }
     }
 }
@@ -135,12 +135,7 @@ fn finish(dir: PathBuf, undo_failures: Vec<String>) -> Result<Finished, RunError
 }
 
 /// The platform that a scenario asks for.
-fn platform(
-    scenario: &Scenario,
-    logs: PathBuf,
-    sink: Sink,
-    seed: u64,
-) -> Arc<dyn Platform> {
+fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dyn Platform> {
     match &scenario.target {
         Target::Local(target) => Arc::new(LocalPlatform::new(
             target.clone(),

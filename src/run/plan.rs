@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::RunError;
-use crate::fault::schedule::occurrences;
+use crate::fault::occurrences;
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
@@ -203,12 +203,10 @@ fn guard(guard: &Guard) -> Vec<String> {
         KeepReady::Count(n) => format!("at least {n} instances stay ready"),
     });
     let most = guard.max_faults.map(|n| format!("at most {n} injections"));
-    let abort = guard.abort_when.iter().map(|a| {
-        format!(
-            "everything is undone and the run ends when {}",
-            a.text
-        )
-    });
+    let abort = guard
+        .abort_when
+        .iter()
+        .map(|a| format!("everything is undone and the run ends when {}", a.text));
     keep.into_iter().chain(most).chain(abort).collect()
 }
 

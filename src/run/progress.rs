@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::record::{Clock, Tap, TapEntry};
-use crate::report::live::{LiveDisplay, LiveState};
-use crate::report::Style;
+use crate::report::{LiveDisplay, LiveState, Style};
 use crate::scenario::Scenario;
 
 /// What is shown meanwhile, on standard error.
@@ -14,7 +13,7 @@ pub enum Progress {
     /// Nothing.
     None,
     /// A line every few seconds and one for each fault: for logs.
-    Lines,
+    Lines(Style),
     /// A block that is redrawn: for terminals.
     Redrawn(Style),
 }
@@ -40,10 +39,17 @@ impl Shown {
         });
         let display = match progress {
             Progress::None => None,
-            Progress::Lines => Some(LiveDisplay::lines()),
-            Progress::Redrawn(style) => Some(LiveDisplay::redrawn(style)),
+            Progress::Lines(style) => Some(LiveDisplay::new(style, false)),
+            Progress::Redrawn(style) => Some(LiveDisplay::new(style, true)),
         };
-        (Self { state, display, clock }, tap)
+        (
+            Self {
+                state,
+                display,
+                clock,
+            },
+            tap,
+        )
     }
 
     /// Draws four times a second, for as long as it is polled.
@@ -57,8 +63,8 @@ impl Shown {
 
     fn draw(&mut self) {
         if let Some(display) = &mut self.display {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            display.draw(&mut state, self.clock.now());
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            display.draw(&state, self.clock.now());
         }
     }
 }
