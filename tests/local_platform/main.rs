@@ -239,3 +239,56 @@ async fn one_that_ignores_sigterm_is_killed_after_the_grace() {
     let detail = rig.event("shop-1", InstanceState::Ended).1.detail;
     assert_eq!(detail.as_deref(), Some("killed by SIGKILL"));
 }
+
+#[tokio::test]
+async fn readiness_can_be_probed_over_tls_and_by_a_bare_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = [
+        "--tls-cert",
+        cert.to_str().unwrap(),
+        "--tls-key",
+        key.to_str().unwrap(),
+    ];
+    let mut target = demo(1, &tls);
+    target.scheme = "https".into();
+    let rig = rig(target);
+    let endpoint = rig.platform.start().await.unwrap();
+    assert!(
+        endpoint.base_url.starts_with("https://127.0.0.1:"),
+        "{endpoint:?}"
+    );
+    assert_eq!(endpoint.describe, "balancer over 1 instance of shop");
+    rig.stop().await;
+
+    // It says that it is not ready, but a probe without a path does not ask.
+    let mut target = demo(1, &["--defect", "never-ready"]);
+    target.ready.http = None;
+    let rig = Rig::start(target).await;
+    assert_eq!(get(rig.address, "/products").await.unwrap().status, 200);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn placeholders_and_environment_reach_the_instance_and_output_its_log() {
+    let mut target = demo(1, &[]);
+    let script = format!(
+        "echo $COLOUR $SQUALL_SLOT $SQUALL_INSTANCE $PORT {{port}} {{instance}} {{logs}}; exec {} demo",
+        env!("CARGO_BIN_EXE_squall")
+    );
+    target.command = vec!["sh".into(), "-c".into(), script];
+    target.env.insert("COLOUR".into(), "blue-{slot}".into());
+    let mut rig = Rig::start(target).await;
+    let port = rig.port_of("shop-1");
+    let logs = rig.dir.path().join("logs");
+    let log = std::fs::read_to_string(logs.join("shop-1.log")).unwrap();
+    let expected = format!(
+        "blue-shop-1 shop-1 shop-1 {port} {port} shop-1 {}",
+        logs.display()
+    );
+    assert_eq!(log.lines().next().unwrap(), expected);
+    rig.stop().await;
+}
