@@ -23,9 +23,9 @@ const PARAMETERS: Shape = Shape::Map {
     min: 0,
 };
 
-/// A journey.
-pub(super) const JOURNEY: Shape = Shape::List(&NODE, 1);
-static NODE: Shape = Shape::Tagged(&[("get", &STEP), ("think", &THINK), ("choose", &CHOOSE)]);
+/// A node of a journey. Journeys hold journeys, so this is a static that others point at.
+pub(super) static NODE: Shape =
+    Shape::Tagged(&[("get", &STEP), ("think", &THINK), ("choose", &CHOOSE)]);
 
 static THINK: Object = Object {
     name: "think",
@@ -62,7 +62,7 @@ static BRANCH: Object = Object {
             "Its share among its siblings' weights.",
         )
         .default("1"),
-        Field::new("journey", JOURNEY, "What it does.")
+        Field::new("journey", Shape::List(&NODE, 1), "What it does.")
             .required()
             .example("[{ get: / }]"),
     ],

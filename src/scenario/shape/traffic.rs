@@ -1,7 +1,7 @@
 //! A flow of traffic: arrivals or users, connections, data.
 
 use super::file::VARIABLES;
-use super::journey::{HEADERS, JOURNEY};
+use super::journey::{HEADERS, NODE};
 use super::{Field, Keys, Object, Rule, Scalar, Shape};
 
 const USERS: Scalar = Scalar::Int(1, 1_000_000);
@@ -42,7 +42,7 @@ pub(super) static FLOW: Object = Object {
             "Rows of data; each journey takes one, and its fields are {{ NAME.FIELD }} in templates.",
         )
         .example("{ users: { csv: users.csv, order: shuffled } }"),
-        Field::new("journey", JOURNEY, "What happens, in order: requests, pauses and choices.")
+        Field::new("journey", Shape::List(&NODE, 1), "What happens, in order: requests, pauses and choices.")
             .required()
             .example("[{ get: / }]"),
     ],
