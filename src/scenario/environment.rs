@@ -2,14 +2,28 @@
 //!
 //! What is put in is never shown again: it may be a password, and a message is read by many.
 
+use std::cell::RefCell;
+
 use super::problem::Problem;
 use super::tree::{Node, Scalar, Value};
 
 /// Looks a variable up.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Puts environment variables into all values of a tree. Keys stay as they are written.
-pub fn substitute(node: &mut Node, env: Lookup<'_>, problems: &mut Vec<Problem>) {
+/// Puts environment variables into all values of a tree; keys stay as they are written. Gives the values that were
+/// put in, so that they can be kept out of messages.
+pub fn substitute(node: &mut Node, env: Lookup<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut values = RefCell::new(Vec::new());
+    let noted = |name: &str| {
+        let value = env(name)?;
+        values.borrow_mut().push(value.clone());
+        Some(value)
+    };
+    walk(node, &noted, problems);
+    std::mem::take(values.get_mut())
+}
+
+fn walk(node: &mut Node, env: Lookup<'_>, problems: &mut Vec<Problem>) {
     match &mut node.value {
         Value::Scalar(scalar) => {
             if scalar.text.contains('$')
@@ -21,12 +35,12 @@ pub fn substitute(node: &mut Node, env: Lookup<'_>, problems: &mut Vec<Problem>)
         }
         Value::List(items) => {
             for item in items {
-                substitute(item, env, problems);
+                walk(item, env, problems);
             }
         }
         Value::Map(entries) => {
             for entry in entries {
-                substitute(&mut entry.value, env, problems);
+                walk(&mut entry.value, env, problems);
             }
         }
     }

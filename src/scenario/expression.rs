@@ -106,11 +106,11 @@ fn op(text: &str) -> Option<(Op, &str)> {
 
 /// The right side, in the unit of the metric.
 fn limit(metric: Metric, text: &str) -> Result<Limit, Wrong> {
-    let (parsed, what, example) = match metric {
+    let (parsed, what, expected) = match metric {
         Metric::Percentile(_) | Metric::Mean | Metric::Max => (
             parse_duration(text).ok().map(Limit::Time),
             "a latency is compared with a duration",
-            "250ms or 1.5s",
+            "a duration with its unit, such as 250ms or 1.5s",
         ),
         Metric::Errors => (
             text.parse::<Ratio>()
@@ -118,20 +118,17 @@ fn limit(metric: Metric, text: &str) -> Result<Limit, Wrong> {
                 .filter(|share| share.get() <= 1.0)
                 .map(Limit::Share),
             "errors are compared with a share of all requests",
-            "0.1% or 5%",
+            "a share from 0% to 100%, such as 0.1% or 5%",
         ),
         Metric::Throughput => (
             text.parse::<Rate>().ok().map(Limit::Rate),
             "throughput is compared with a rate",
-            "450/s",
+            "a rate with its unit, such as 450/s",
         ),
     };
     parsed.ok_or_else(|| {
         let found = if text.is_empty() { "nothing" } else { text };
-        Wrong::new(
-            format!("{what}, found `{found}`"),
-            format!("{what}, such as {example}"),
-        )
+        Wrong::new(format!("{what}, found `{found}`"), expected)
     })
 }
 

@@ -78,7 +78,14 @@ fn write_scenario(out: &mut String, options: &InitOptions, kill: bool) -> std::f
         "# `squall run FILE` does it. `squall schema` gives editors what they need to complete it."
     )?;
     writeln!(out, "squall: 1")?;
-    writeln!(out, "name: {}", quote(&options.name))?;
+    writeln!(
+        out,
+        "name: {}",
+        quote(match options.name.trim() {
+            "" => "scenario",
+            name => name,
+        })
+    )?;
     writeln!(
         out,
         "# Makes random choices the same in every run.\nseed: 1\n"
@@ -189,12 +196,24 @@ fn write_traffic(out: &mut String, options: &InitOptions) -> std::fmt::Result {
             )?;
         }
     }
-    let path = match options.path.starts_with('/') {
-        true => options.path.clone(),
-        false => format!("/{}", options.path),
-    };
+    let path = request_path(&options.path);
     writeln!(out, "    journey:\n      - get: {}", quote(&path))?;
     writeln!(out, "        check: {{ status: 2xx }}\n")
+}
+
+/// A path as a request may have it: from `/` on, and percent-encoded where it must be.
+fn request_path(path: &str) -> String {
+    let mut out = String::from("/");
+    for byte in path.trim_start_matches('/').bytes() {
+        match byte {
+            b'"' | b'<' | b'>' | b'#' | b'`' | b'{' | b'}' | b'\\' | b'^' | b'|' => {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            byte if byte.is_ascii_graphic() => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// Rounded down to seconds, where that leaves any.

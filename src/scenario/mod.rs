@@ -24,7 +24,7 @@ pub use problem::{Problem, Problems, Span};
 /// Reads and checks a scenario file. `env` looks environment variables up.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Scenario, Problems> {
     let name = path.display().to_string();
-    let whole = |problem| Problems::new(&name, "", vec![problem]);
+    let whole = |problem| Problems::new(&name, "", vec![problem], &[]);
     let bytes = std::fs::read(path).map_err(|error| {
         let message = format!("the scenario cannot be read: {error}");
         whole(Problem::new(Span::default(), message).expected("a scenario file"))
@@ -60,7 +60,8 @@ pub fn parse(
 ) -> Result<Scenario, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut problems = Vec::new();
-    let scenario = read(text, base_dir, env, &mut problems);
+    let mut hidden = Vec::new();
+    let scenario = read(text, base_dir, env, &mut problems, &mut hidden);
     match scenario {
         Some(scenario) if problems.is_empty() => Ok(scenario),
         _ => {
@@ -70,7 +71,7 @@ pub fn parse(
                     "the scenario was refused, and squall cannot say why: this is its own mistake";
                 problems.push(Problem::new(Span::default(), message));
             }
-            Err(Problems::new(name, text, problems))
+            Err(Problems::new(name, text, problems, &hidden))
         }
     }
 }
@@ -80,9 +81,19 @@ fn read(
     base_dir: &Path,
     env: &dyn Fn(&str) -> Option<String>,
     problems: &mut Vec<Problem>,
+    hidden: &mut Vec<String>,
 ) -> Option<Scenario> {
     let mut root = tree::parse(text, problems)?;
-    environment::substitute(&mut root, env, problems);
+    hidden.extend(environment::substitute(&mut root, env, problems));
+    let secrets = root
+        .get("secrets")
+        .and_then(tree::Node::map)
+        .unwrap_or_default();
+    hidden.extend(
+        secrets
+            .iter()
+            .filter_map(|e| Some(e.value.text()?.to_string())),
+    );
     let shape = shape::Shape::Object(&shape::SCENARIO);
     shape::check(&shape, &root, root.at, problems);
     shape::fill(&shape, &mut root);
@@ -92,6 +103,15 @@ fn read(
 /// The JSON Schema (2020-12) of scenario files.
 pub fn schema() -> serde_json::Value {
     shape::schema(&shape::SCENARIO)
+}
+
+/// The YAML of a scenario as JSON, as an editor holds it against [`schema`]: variables stay as they are written.
+pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, Problems> {
+    let mut problems = Vec::new();
+    match tree::parse(text, &mut problems) {
+        Some(root) => Ok(root.to_json()),
+        None => Err(Problems::new("", text, problems, &[])),
+    }
 }
 
 /// A scenario's name as the name of a folder: lower case letters, digits and single dashes.

@@ -46,6 +46,19 @@ impl Problem {
         self.help = Some(help.into());
         self
     }
+    /// Stars a value out wherever it is said.
+    fn hide(&mut self, value: &str) {
+        let texts = [
+            Some(&mut self.message),
+            self.expected.as_mut(),
+            self.help.as_mut(),
+        ];
+        for text in texts.into_iter().flatten() {
+            if text.contains(value) {
+                *text = text.replace(value, "***");
+            }
+        }
+    }
     /// Adds the nearest of the valid words, if one is near.
     pub fn nearest<'a>(self, word: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
         match nearest(word, valid) {
@@ -102,9 +115,13 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Sorts the problems by place, drops repetitions (an alias repeats what its anchor has) and takes the source
-    /// lines they point at.
-    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+    /// Sorts the problems by place, drops repetitions (an alias repeats what its anchor has), takes the source lines
+    /// they point at, and stars out the values that must not be shown.
+    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>, hidden: &[String]) -> Self {
+        // A value of a letter or two hides nothing, but would make stars of half a message.
+        for value in hidden.iter().filter(|value| value.len() > 2) {
+            list.iter_mut().for_each(|problem| problem.hide(value));
+        }
         list.sort_by(|a, b| (a.at, &a.message).cmp(&(b.at, &b.message)));
         list.dedup();
         let lines = masked_lines(text);
@@ -227,7 +244,7 @@ mod tests {
         let problem = Problem::new(at, "unknown key `ramps`")
             .expected("rate, ramp or hold")
             .nearest("ramps", ["rate", "ramp", "hold"]);
-        let problems = Problems::new("x.yaml", "a:\n  ramps: 10s\n", vec![problem]);
+        let problems = Problems::new("x.yaml", "a:\n  ramps: 10s\n", vec![problem], &[]);
         assert_eq!(
             problems.to_string(),
             "error: unknown key `ramps`\n --> x.yaml:2:3\n  |\n2 |   ramps: 10s\n  |   ^^^^^\n  \

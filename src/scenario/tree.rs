@@ -182,10 +182,7 @@ pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     for event in Parser::new_from_str(text) {
         let result = match event {
             Ok((event, span)) => builder.event(event, place(span.start, Some(span.end))),
-            Err(error) => Err(Problem::new(
-                place(*error.marker(), None),
-                format!("this is not valid YAML: {}", error.info()),
-            )),
+            Err(error) => Err(syntax(*error.marker(), error.info(), text)),
         };
         if let Err(problem) = result {
             builder.problems.push(problem);
@@ -199,6 +196,32 @@ pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
         return None;
     }
     root
+}
+
+/// A syntax error, with what most often causes it.
+fn syntax(marker: Marker, info: &str, text: &str) -> Problem {
+    let mut at = place(marker, None);
+    let help = if info.contains("tab") {
+        // The scanner stops before the blanks; the tab is what is to be seen.
+        let lines = text.lines().enumerate().skip(at.line - 1).take(2);
+        let mut tabs = lines.filter_map(|(n, line)| Some((n + 1, line.find('\t')?, line)));
+        if let Some((line, byte, source)) = tabs.next() {
+            at.line = line;
+            at.column = source[..byte].chars().count() + 1;
+        }
+        Some("YAML is indented with blanks, never with tabs")
+    } else if info.contains("flow") {
+        Some(
+            "within { } and [ ], a value that has one of { } [ ] , in it must be in quotes: \"$.items[0].id\"",
+        )
+    } else {
+        None
+    };
+    let problem = Problem::new(at, format!("this is not valid YAML: {info}"));
+    match help {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
 }
 
 fn place(start: Marker, end: Option<Marker>) -> Span {
@@ -344,7 +367,8 @@ impl<'p> Builder<'p> {
                     Value::Scalar(scalar) => open.key = Some((scalar.text.clone(), node.at)),
                     _ => {
                         let problem = Problem::new(node.at, "a key must be a single word");
-                        return Err(problem.expected("KEY: VALUE"));
+                        let problem = problem.expected("KEY: VALUE");
+                        return Err(problem.help("a value with {{ }} in it must be in quotes"));
                     }
                 },
                 Some((key, key_at)) => {

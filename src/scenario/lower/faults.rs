@@ -166,7 +166,8 @@ impl Lower<'_> {
         };
         if let (Some(keep), Some(entry)) = (keep_ready, node.entry("keep-ready")) {
             match target {
-                Some(Target::Url(_)) => {
+                // With faults it has been said already that there is nothing to break.
+                Some(Target::Url(_)) if root.get("faults").is_none() => {
                     let problem = Problem::new(
                         entry.key_at,
                         "a `url` target has no instances that are known",
@@ -176,7 +177,7 @@ impl Lower<'_> {
                 Some(Target::Local(local)) => {
                     self.check_keep_ready(keep, local, faults, root, entry)
                 }
-                None => {}
+                _ => {}
             }
         }
         let mut abort_when = Vec::new();
@@ -214,7 +215,7 @@ impl Lower<'_> {
         let nodes = root.get("faults").and_then(Node::list).unwrap_or_default();
         for (fault, node) in faults.unwrap_or_default().iter().zip(nodes) {
             let hit = hit_count(&fault.select, instances);
-            if hit > instances - required {
+            if hit <= instances && hit > instances - required {
                 let message = format!(
                     "the guard never lets this fault through: it hits {hit} of {instances} instances, and {required} must stay ready"
                 );
@@ -240,7 +241,7 @@ fn hit_count(select: &Select, instances: u32) -> u32 {
         listed => listed as u32,
     };
     match select.pick {
-        Pick::Count(count) => count.min(candidates),
+        Pick::Count(count) => count,
         Pick::Share(share) => ((share.get() * f64::from(candidates)).floor() as u32).max(1),
         Pick::All => candidates,
     }

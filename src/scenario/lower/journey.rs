@@ -179,7 +179,11 @@ impl Lower<'_> {
                     .expected(EXPECTED)
                     .help(format!("did you mean `/{text}`?")),
             )
-        } else if constant.contains('#') || constant.parse::<http::uri::PathAndQuery>().is_err() {
+        } else if constant.contains('#')
+            || format!("/{constant}")
+                .parse::<http::uri::PathAndQuery>()
+                .is_err()
+        {
             Some(
                 Problem::new(
                     node.at,

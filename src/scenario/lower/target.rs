@@ -17,7 +17,7 @@ impl Lower<'_> {
             Some(_) => (url.get("url")?, self.common(url)),
             None => (url, Some(TargetCommon::default())),
         };
-        let text = base.text()?;
+        let text = base.text().filter(|text| text.starts_with("http"))?;
         if text.contains(['?', '#']) {
             let problem = Problem::new(base.at, "a base URL has no query and no fragment");
             self.report(
@@ -62,7 +62,8 @@ impl Lower<'_> {
         Some(LocalTarget {
             name: text(node, "name")?,
             command: command?,
-            instances: parsed(node, "instances")?,
+            // What the shape has refused would only lead to further complaints.
+            instances: parsed(node, "instances").filter(|count| *count > 0)?,
             env,
             port: parsed(node, "port"),
             scheme: text(node, "scheme")?,

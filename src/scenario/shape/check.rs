@@ -143,7 +143,13 @@ fn check_rule(
                 problems.push(Problem::new(second.key_at, message).expected(one_of(names)));
             }
             let required = matches!(rule, Rule::One(_));
-            if required && given.is_empty() && !meant.iter().any(|m| names.contains(m)) {
+            // What the user put in its place has been reported: the first key tells what a map is for.
+            let replaced = entries.iter().enumerate().any(|(index, entry)| {
+                let hinted = object.hints.iter().any(|(key, _)| *key == entry.key);
+                object.field(&entry.key).is_none() && (index == 0 || hinted)
+            });
+            if required && given.is_empty() && !replaced && !meant.iter().any(|m| names.contains(m))
+            {
                 let message = format!("{} names none of {}", object.doc_start(), names.join(", "));
                 problems.push(Problem::new(at, message).expected(one_of(names)));
             }
