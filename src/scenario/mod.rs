@@ -50,7 +50,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Scenari
 ///             traffic: { a: { arrivals: { rate: 500, hold: 1m }, journey: [{ get: / }] } }";
 /// let problems = squall::scenario::parse("x.yaml", text, Path::new("."), &|_| None).unwrap_err();
 /// assert_eq!(problems.list[0].message, "`500` has no unit");
-/// assert_eq!((problems.list[0].at.line, problems.list[0].at.column), (4, 37));
+/// assert_eq!((problems.list[0].at.line, problems.list[0].at.column), (4, 35));
 /// ```
 pub fn parse(
     name: &str,
@@ -95,6 +95,7 @@ fn read(
             .filter_map(|e| Some(e.value.text()?.to_string())),
     );
     let shape = shape::Shape::Object(&shape::SCENARIO);
+    shape::respell(&shape, &mut root, problems);
     shape::check(&shape, &root, root.at, problems);
     shape::fill(&shape, &mut root);
     lower::scenario(&root, base_dir, problems)

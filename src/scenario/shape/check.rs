@@ -71,59 +71,88 @@ fn wrong_kind(shape: &Shape, node: &Node) -> Problem {
 }
 
 fn check_object(object: &'static Object, entries: &[Entry], at: Span, problems: &mut Vec<Problem>) {
-    let has = |name: &str| entries.iter().any(|entry| entry.key == name);
-    // A key that is probably a misspelt one is reported once, not also as missing.
-    let mut meant = Vec::new();
     for entry in entries {
-        match object.field(&entry.key) {
-            Some(field) => check(&field.shape, &entry.value, entry.key_at, problems),
-            None if object.extensible && entry.key.starts_with("x-") => {}
-            None => problems.push(unknown_key(object, entry, &mut meant)),
+        if let Some(field) = object.field(&entry.key) {
+            check(&field.shape, &entry.value, entry.key_at, problems);
         }
     }
+    let has = |name: &str| entries.iter().any(|entry| entry.key == name);
     for field in object.fields.iter().filter(|f| f.required && !has(f.name)) {
-        if !meant.contains(&field.name) {
-            let mut problem = Problem::new(
-                at,
-                format!("missing key `{}` in {}", field.name, object.doc_start()),
-            );
-            problem = problem.expected(match field.example.or(field.default) {
-                Some(example) => format!("{}: {example}", field.name),
-                None => format!("{}: {}", field.name, field.shape.expected()),
-            });
-            problems.push(problem);
-        }
+        let message = format!("missing key `{}` in `{}`", field.name, object.name);
+        let example = match field.example.or(field.default) {
+            Some(example) => example.to_string(),
+            None => field.shape.expected(),
+        };
+        problems.push(Problem::new(at, message).expected(format!("{}: {example}", field.name)));
     }
     for rule in object.rules {
-        check_rule(rule, object, entries, &meant, at, problems);
+        check_rule(rule, object, entries, at, problems);
     }
 }
 
-fn unknown_key(object: &Object, entry: &Entry, meant: &mut Vec<&'static str>) -> Problem {
+/// Reports unknown keys. One that is a known key misspelt becomes that key, so that what stands under it is looked
+/// into as well, and is not reported as missing.
+pub fn respell(shape: &Shape, node: &mut Node, problems: &mut Vec<Problem>) {
+    if let Some(alternative) = shape.alternative(node) {
+        return respell(&alternative, node, problems);
+    }
+    let object = shape.object(node);
+    match (shape, &mut node.value) {
+        (Shape::List(item, _), Value::List(items)) => {
+            items
+                .iter_mut()
+                .for_each(|node| respell(item, node, problems));
+        }
+        (Shape::Map { value, .. }, Value::Map(entries)) => {
+            let values = entries.iter_mut().map(|entry| &mut entry.value);
+            values.for_each(|node| respell(value, node, problems));
+        }
+        (_, Value::Map(entries)) => {
+            let Some(object) = object else { return };
+            let mut known: Vec<_> = entries
+                .iter()
+                .filter_map(|e| object.field(&e.key))
+                .collect();
+            for entry in entries {
+                let own = object.extensible && entry.key.starts_with("x-");
+                if object.field(&entry.key).is_none() && !own {
+                    let (problem, meant) = unknown_key(object, entry);
+                    problems.push(problem);
+                    let free = meant.filter(|f| known.iter().all(|k| k.name != f.name));
+                    if let Some(field) = free {
+                        known.push(field);
+                        entry.key = field.name.to_string();
+                    }
+                }
+                if let Some(field) = object.field(&entry.key) {
+                    respell(&field.shape, &mut entry.value, problems);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What to say to an unknown key, and the field that was probably meant.
+fn unknown_key(object: &Object, entry: &Entry) -> (Problem, Option<&'static Field>) {
     let names = || object.fields.iter().map(|field| field.name);
-    let problem = Problem::new(entry.key_at, format!("unknown key `{}`", entry.key));
     let expected = match object.fields.len() {
-        0 => "no keys here".to_string(),
         1 => names().collect(),
         _ => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
     };
-    let problem = problem.expected(expected);
+    let message = format!("unknown key `{}`", entry.key);
+    let problem = Problem::new(entry.key_at, message).expected(expected);
     if let Some((_, hint)) = object.hints.iter().find(|(key, _)| *key == entry.key) {
-        return problem.help(*hint);
+        return (problem.help(*hint), None);
     }
-    meant.extend(
-        nearest(&entry.key, names())
-            .and_then(|n| object.field(n))
-            .map(|f| f.name),
-    );
-    problem.nearest(&entry.key, names())
+    let meant = nearest(&entry.key, names()).and_then(|name| object.field(name));
+    (problem.nearest(&entry.key, names()), meant)
 }
 
 fn check_rule(
     rule: &Rule,
     object: &Object,
     entries: &[Entry],
-    meant: &[&'static str],
     at: Span,
     problems: &mut Vec<Problem>,
 ) {
@@ -148,8 +177,7 @@ fn check_rule(
                 let hinted = object.hints.iter().any(|(key, _)| *key == entry.key);
                 object.field(&entry.key).is_none() && (index == 0 || hinted)
             });
-            if required && given.is_empty() && !replaced && !meant.iter().any(|m| names.contains(m))
-            {
+            if required && given.is_empty() && !replaced {
                 let message = format!("{} names none of {}", object.doc_start(), names.join(", "));
                 problems.push(Problem::new(at, message).expected(one_of(names)));
             }
@@ -163,9 +191,7 @@ fn check_rule(
             }
         }
         Rule::Needs(one, other) => {
-            if let (Some(entry), None) = (find(one), find(other))
-                && !meant.contains(other)
-            {
+            if let (Some(entry), None) = (find(one), find(other)) {
                 let message = format!("`{one}` makes no sense without `{other}`");
                 problems.push(
                     Problem::new(entry.key_at, message).expected(format!("`{other}` beside it")),

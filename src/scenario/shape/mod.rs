@@ -12,7 +12,7 @@ mod scalar;
 mod schema;
 mod traffic;
 
-pub use check::{check, fill};
+pub use check::{check, fill, respell};
 pub use faults::KINDS;
 pub use file::SCENARIO;
 pub use journey::METHODS;
