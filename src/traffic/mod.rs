@@ -1,1 +1,2 @@
 //! Traffic.
+pub mod lean;
