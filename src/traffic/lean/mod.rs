@@ -19,6 +19,8 @@ mod failure;
 mod head;
 mod open;
 mod reader;
+#[cfg(test)]
+mod reader_tests;
 mod wire;
 
 pub use connection::{Connection, Reply};
