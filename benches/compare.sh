@@ -50,5 +50,6 @@ for argument in "$@"; do
     if [ "$argument" = --no-install ]; then install=no; else arguments+=("$argument"); fi
 done
 [ "$install" = no ] || install_peers
+export PYTHONDONTWRITEBYTECODE=1
 cargo build --release --quiet --bin squall --example bench_server --example bench_probe
 exec python3 benches/compare.py --cache "$cache" ${arguments[@]+"${arguments[@]}"}

@@ -134,16 +134,19 @@ class Locust(Peer):
     name = "Locust (FastHttpUser)"
     lacks = ("close", "tls", "many")
 
-    def command(self, case, url, seconds, _folder):
+    def command(self, case, url, seconds, folder):
         file = pathlib.Path(__file__).parent / "locustfile.py"
         users = str(case.connections)
-        # The first second is spent on starting the users.
-        load = ["-u", users, "-r", users, "-t", f"{seconds + 1}s", "--reset-stats"]
-        flags = ["--headless", "--json", "--only-summary", "-L", "ERROR", "--host", url]
+        load = ["-u", users, "-r", users, "-t", f"{seconds}s"]
+        result = ["--json-file", str(folder / "stats")]
+        flags = ["--headless", "--only-summary", "-L", "ERROR", "--host", url.rstrip("/"), *result]
         return [self.program, "-f", str(file), *flags, *load]
 
-    def rate(self, output, _folder):
-        stats = json.loads(output[output.index("[") :])[0]
+    def rate(self, output, folder):
+        files = [json.loads(file.read_text()) for file in folder.glob("stats*")]
+        if not any(files):
+            raise Failed(f"it wrote no statistics: {output.strip()[-300:]!r}")
+        stats = files[0][0]
         seconds = stats["last_request_timestamp"] - stats["start_time"]
         if stats["num_failures"]:
             raise Failed(f"{stats['num_failures']} requests failed")
@@ -232,4 +235,4 @@ def version(peer):
         match = re.search(r"\d+\.\d+[\w.-]*", text[0]) if text else None
         if match:
             return match.group(0)
-    return "unknown version"
+    return "(says no version)"

@@ -76,13 +76,10 @@ async fn main() -> Result<()> {
 }
 
 fn response(args: &Args) -> Vec<u8> {
-    let connection = if args.close {
-        "connection: close\r\n"
-    } else {
-        ""
-    };
+    // ab speaks HTTP/1.0, and keeps a connection only when it is told so.
+    let connection = if args.close { "close" } else { "keep-alive" };
     let mut bytes = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nx-squall-instance: bench-1\r\n{connection}\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nx-squall-instance: bench-1\r\nconnection: {connection}\r\n\r\n",
         args.body
     )
     .into_bytes();

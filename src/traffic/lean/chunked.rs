@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn decodes_whatever_the_pieces() {
-        let cases: [(&[u8], Option<(&[u8], usize)>); 6] = [
+        type Decoded<'a> = Option<(&'a [u8], usize)>;
+        let cases: [(&[u8], Decoded<'_>); 6] = [
             (b"0\r\n\r\n", Some((b"", 0))),
             (b"5\r\nhello\r\n0\r\n\r\n", Some((b"hello", 0))),
             (
