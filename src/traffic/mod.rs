@@ -286,3 +286,4 @@ impl Drop for Engine {
         self.stop_now();
     }
 }
+pub mod lean;
