@@ -52,7 +52,8 @@ struct Conn {
     /// Counts the connection among those of the whole flow; decides its source address.
     number: usize,
     client: RefCell<Client>,
-    memory: Rc<Memory>,
+    /// Of the connection that the client has now.
+    memory: RefCell<Rc<Memory>>,
     opened_at: Cell<Option<Micros>>,
 }
 
@@ -122,7 +123,7 @@ impl Shop {
         let conn = Rc::new(Conn {
             number,
             client: RefCell::new(self.client(number)?),
-            memory: Rc::default(),
+            memory: RefCell::default(),
             opened_at: Cell::new(None),
         });
         self.conns.borrow_mut().push(conn.clone());
@@ -243,10 +244,11 @@ impl Link {
         let held = shop.hold(self.own.as_ref()).await?;
         let conn = &held.conn;
         if shop.flow.spec.connections.mode == ConnectionMode::PerRequest {
-            conn.memory.renew();
+            conn.memory.borrow().renew();
         }
+        let memory = conn.memory.borrow().clone();
         let start = shop.clock.now();
-        *progress.memory.borrow_mut() = Some(conn.memory.clone());
+        *progress.memory.borrow_mut() = Some(memory.clone());
         progress.started.set(start);
         let step = order.step;
         let request = shop.request(order, reply)?;
@@ -264,7 +266,7 @@ impl Link {
             reply.opened.push(opened);
             reply.sent = ready;
             conn.opened_at.set(Some(ready));
-            conn.memory.renew();
+            memory.renew();
         });
         if reply.status == 0 && reply.opened.is_empty() && conn.opened_at.get().is_none() {
             // No connection was ever there: nothing was sent.
@@ -357,7 +359,8 @@ impl Shop {
         if let Some(client) = old.then(|| self.client(conn.number).ok()).flatten() {
             *conn.client.borrow_mut() = client;
             conn.opened_at.set(None);
-            conn.memory.renew();
+            // The request that has just ended is still counted by the old one.
+            conn.memory.replace(Rc::default());
         }
     }
 }
