@@ -6,7 +6,7 @@ use super::FaultSummary;
 use super::impact::{Aftermath, Failures, aftermath, failures, summarize, tail};
 use super::injection::Injection;
 use super::restore::{Criteria, Found, Range, Search};
-use super::timeline::{Timeline, end_of, micros};
+use super::timeline::{Scope, Timeline, end_of, micros};
 use crate::record::Micros;
 use crate::scenario::FaultPhase;
 
@@ -220,7 +220,7 @@ impl Windows {
     /// Tallies a timeline.
     pub fn new(timeline: &Timeline<'_>, criteria: Criteria) -> Self {
         Self {
-            windows: super::timeline::windows(timeline, &criteria.bounds),
+            windows: super::timeline::windows(timeline, &Scope::default(), &criteria.bounds),
             criteria,
         }
     }
