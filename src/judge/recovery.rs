@@ -161,7 +161,7 @@ fn since(c: &Context<'_>, trace: &Trace) -> Micros {
     let within = micros_of(c.expected.within);
     trace
         .deadline
-        .map_or(trace.range.from, |d| d.saturating_sub(within))
+        .map_or(c.injection(trace).at(), |d| d.saturating_sub(within))
 }
 
 /// `4 s after kill of shop-2 at 20 s`.
@@ -179,7 +179,7 @@ fn after_words(c: &Context<'_>, trace: &Trace) -> String {
         ),
         _ => format!(
             "{} after {}",
-            micros(restored.saturating_sub(trace.range.from)),
+            micros(restored.saturating_sub(c.injection(trace).at())),
             c.describe(trace)
         ),
     }

@@ -98,11 +98,15 @@ pub(super) fn evidence(c: &Context<'_>, subject: Option<usize>) -> Vec<Evidence>
             let restored = match trace.found.restored_us {
                 Some(at) => format!(
                     "restored {} later",
-                    micros(at.saturating_sub(trace.range.from))
+                    micros(at.saturating_sub(c.injection(trace).at()))
                 ),
                 None => "not restored".into(),
             };
-            facts.push(fact(label(c, trace), restored, Some(trace.range.from)));
+            facts.push(fact(
+                label(c, trace),
+                restored,
+                Some(c.injection(trace).at()),
+            ));
         }
     }
     if c.traces.len() > TOLD {

@@ -65,7 +65,8 @@ fn trace_one(
     let next_us = next.map(|i| injections[i].began_us);
     let deadline = deadline(injection, within);
     let range = Range {
-        from: at,
+        // A change that takes its time (a graceful stop) shows its effects before it is done.
+        from: injection.began_us,
         // The last second of a schedule ends some milliseconds late.
         horizon: next_us.unwrap_or_else(|| timeline.schedule_end.saturating_add(100_000)),
         watched_until: deadline.unwrap_or(Micros::MAX),
