@@ -12,8 +12,9 @@ use super::words::{counted, moment};
 use crate::record::{Ended, Micros, Record};
 use crate::scenario::{Expectation, RecoveryExpectation, SloExpectation};
 
-/// How long a service is watched for a relapse where no expectation says how long recovery may take.
-const DEFAULT_WATCH: Duration = Duration::from_secs(30);
+/// How long a service is watched for a relapse where no expectation says how long recovery may take: not at all, so
+/// that what goes wrong later counts as after the fault.
+const DEFAULT_WATCH: Duration = Duration::ZERO;
 
 /// A record analysed.
 #[derive(Debug)]

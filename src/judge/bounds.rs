@@ -168,7 +168,7 @@ pub fn decide(bound: &Bound, tally: &Tally) -> Decision {
     let ruling = match point_holds(bound, tally) {
         None => Ruling::Inconclusive,
         Some(true) if samples >= needed => Ruling::Pass,
-        Some(false) if samples >= needed || !by_chance(bound, tally) => Ruling::Fail,
+        Some(false) if samples >= needed || chance(bound, tally) < ALPHA => Ruling::Fail,
         Some(_) => Ruling::Inconclusive,
     };
     Decision {
@@ -195,11 +195,6 @@ fn sample_rule(bound: &Bound, tally: &Tally) -> (u64, u64) {
         Metric::Errors => (tally.ended, 30),
         Metric::Throughput => (tally.seconds as u64, 1),
     }
-}
-
-/// Whether the bad ones among few samples may well be chance.
-fn by_chance(bound: &Bound, tally: &Tally) -> bool {
-    !(chance(bound, tally) < ALPHA)
 }
 
 /// How likely so many bad ones are where the bound just holds; 1 where no such number is known.

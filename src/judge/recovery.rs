@@ -161,7 +161,7 @@ fn since(c: &Context<'_>, trace: &Trace) -> Micros {
     let within = micros_of(c.expected.within);
     trace
         .deadline
-        .map_or(trace.range.from, |d| d.saturating_sub(within))
+        .map_or(c.injection(trace).at(), |d| d.saturating_sub(within))
 }
 
 /// `4 s after kill of shop-2 at 20 s`.
@@ -179,7 +179,7 @@ fn after_words(c: &Context<'_>, trace: &Trace) -> String {
         ),
         _ => format!(
             "{} after {}",
-            micros(restored.saturating_sub(trace.range.from)),
+            micros(restored.saturating_sub(c.injection(trace).at())),
             c.describe(trace)
         ),
     }
@@ -208,8 +208,17 @@ fn restored(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
     if possible {
         return Some(unclear_restoration(c, trace, deadline));
     }
-    let worst = trace.found.worst.and_then(|i| window_words(c, i));
-    let detail = worst.map(|w| format!("; worst {w}")).unwrap_or_default();
+    let worst = trace.found.worst.and_then(|i| window_words(c, i..i + 1));
+    let pattern = trace
+        .found
+        .pattern
+        .clone()
+        .and_then(|range| window_words(c, range));
+    let detail = match (worst, pattern) {
+        (Some(worst), _) => format!("; worst {worst}"),
+        (None, Some(together)) => format!("; {together}"),
+        (None, None) => String::new(),
+    };
     let finding = Finding::fail(match trace.found.restored_us {
         Some(_) => format!(
             "restored only {}, limit {limit}{detail}",

@@ -1,11 +1,13 @@
 //! What a `recovery` verdict rests on: each injection's timeline, and what it cost.
 
+use std::ops::Range;
+
 use super::Evidence;
-use super::bounds::is_latency;
+use super::bounds::{Tally, WindowCall, call_window, is_latency};
 use super::impact::failures;
 use super::recovery::{Context, restarts};
 use super::slo::shown;
-use super::timeline::{WindowState, end_of};
+use super::timeline::end_of;
 use super::trace::Trace;
 use super::words::{count, counted, micros, percent, rate};
 use crate::record::Micros;
@@ -20,19 +22,31 @@ const SLOW_REMOVAL_US: Micros = 5_000_000;
 /// The load before a fault is taken over so long.
 const BEFORE_US: Micros = 5_000_000;
 
-/// A bad second in words: `from 24 s to 25 s: errors 34%, limit 0.1%, over 500 requests`.
-pub(super) fn window_words(c: &Context<'_>, index: usize) -> Option<String> {
-    let search = c.windows.search(false);
-    let (window, state) = search.window(index)?;
-    let WindowState::Bad(bound_index, _) = state else {
-        return None;
-    };
-    let bound = c.windows.criteria.bounds.get(bound_index)?;
-    let tally = window.tallies.get(bound_index)?;
+/// Bad seconds in words: `from 24 s to 25 s: 170 of 500 requests due then failed (34%), limit 0.1%`.
+pub(super) fn window_words(c: &Context<'_>, range: Range<usize>) -> Option<String> {
+    let windows = c.windows.windows.get(range)?;
+    let (first, last) = (windows.first()?, windows.last()?);
+    let missed = c
+        .windows
+        .criteria
+        .bounds
+        .iter()
+        .enumerate()
+        .filter_map(|(i, bound)| {
+            let mut sum = Tally::default();
+            for window in windows {
+                sum.add(window.tallies.get(i)?);
+            }
+            match call_window(bound, &sum) {
+                WindowCall::Bad(chance) => Some((chance, bound, sum)),
+                WindowCall::Good => None,
+            }
+        });
+    let (_, bound, tally) = missed.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let span = format!(
         "from {} to {}",
-        c.analysis.when(window.start_us),
-        c.analysis.when(window.end_us)
+        c.analysis.when(first.start_us),
+        c.analysis.when(last.end_us)
     );
     let (_, limit) = shown(bound, -1.0);
     Some(match bound.metric {
@@ -84,11 +98,15 @@ pub(super) fn evidence(c: &Context<'_>, subject: Option<usize>) -> Vec<Evidence>
             let restored = match trace.found.restored_us {
                 Some(at) => format!(
                     "restored {} later",
-                    micros(at.saturating_sub(trace.range.from))
+                    micros(at.saturating_sub(c.injection(trace).at()))
                 ),
                 None => "not restored".into(),
             };
-            facts.push(fact(label(c, trace), restored, Some(trace.range.from)));
+            facts.push(fact(
+                label(c, trace),
+                restored,
+                Some(c.injection(trace).at()),
+            ));
         }
     }
     if c.traces.len() > TOLD {
@@ -231,11 +249,12 @@ fn cost(c: &Context<'_>, trace: &Trace, facts: &mut Vec<Evidence>) {
     }
     let per_second = due as f64 / seconds;
     let share = own as f64 / all as f64;
+    // A refused request names no instance: until the balancer let it go, the dead one may have been asked.
     let last = trace
         .after
         .last_request_us
-        .unwrap_or(injection.at())
-        .max(injection.at());
+        .max(trace.after.endpoint_removed_us);
+    let last = last.unwrap_or(injection.at()).max(injection.at());
     let exposed = (last - injection.at()) as f64 / 1e6;
     let most = (per_second * share * exposed).ceil() + in_flight as f64;
     let arithmetic = format!(

@@ -90,6 +90,8 @@ pub(crate) struct Found {
     pub last_bad_us: Option<Micros>,
     /// The index of the worst bad window: the least likely by chance.
     pub worst: Option<usize>,
+    /// The first windows in a row that are good each and bad together.
+    pub pattern: Option<std::ops::Range<usize>>,
     /// Windows that say nothing: no request, a gap, hanging or dropped requests.
     pub blind: usize,
     /// When the service was bad again after good windows.
@@ -115,11 +117,6 @@ impl<'a> Search<'a> {
             criteria,
             hard,
         }
-    }
-
-    /// The window and the bound that a worst index stands for.
-    pub fn window(&self, index: usize) -> Option<(&Window, WindowState)> {
-        Some((self.windows.get(index)?, *self.states.get(index)?))
     }
 
     /// Searches for the restoration. `optimistic` gives the earliest that cannot be excluded: windows that say
@@ -156,9 +153,10 @@ impl<'a> Search<'a> {
             }
             if restored.is_none() && run >= self.criteria.windows {
                 let start = index + 1 - self.criteria.windows;
-                if optimistic || self.together_good(start..index + 1) {
+                if self.together_good(start..index + 1) {
                     restored = Some(start);
                 } else {
+                    found.pattern.get_or_insert(start..index + 1);
                     run -= 1;
                 }
             }

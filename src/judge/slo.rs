@@ -2,7 +2,7 @@
 //! a flow, a step, or the time before, during and after faults.
 
 use super::analysis::Analysis;
-use super::bounds::{Decision, Tally, decide, is_latency, latency_value, limit_of};
+use super::bounds::{Decision, Tally, decide, is_latency, latency_value, limit_of, point_holds};
 use super::slo_evidence::{Context, evidence, where_and_when};
 use super::timeline::Slice;
 use super::words::{count, counted, micros, micros_exact, percent, rate};
@@ -103,16 +103,21 @@ fn first_look(c: &Context<'_>) -> Finding {
     };
     let (observed, limit) = shown(&slo.bound, value);
     let mut because = format!(
-        "{}{} was {observed}, limit {limit}{place}, over {}",
+        "{}{}{place} {} {observed}, limit {limit}, over {}",
         if slo.of == LatencyKind::Service {
             "service time "
         } else {
             ""
         },
         slo.bound.metric,
+        if slo.bound.metric == Metric::Errors {
+            "were"
+        } else {
+            "was"
+        },
         basis(c, &decision)
     );
-    if decision.ruling != Ruling::Pass {
+    if point_holds(&slo.bound, c.tally) == Some(false) {
         because.push_str(&where_and_when(c));
     }
     let missing = (decision.ruling == Ruling::Inconclusive).then(|| too_few(&slo.bound, &decision));
@@ -138,8 +143,13 @@ fn nothing_there(c: &Context<'_>, place: &str) -> Finding {
         }
         _ => String::new(),
     };
+    let warm_up = c.analysis.timeline.record.header.scenario.run.warm_up;
+    let later = match warm_up.is_zero() {
+        true => "",
+        false => " after the warm-up",
+    };
     Finding::inconclusive(
-        format!("no request was due{place} after the warm-up{why}"),
+        format!("no request was due{place}{later}{why}"),
         format!("requests{place}"),
     )
 }
@@ -218,7 +228,10 @@ fn basis(c: &Context<'_>, decision: &Decision) -> String {
         Metric::Errors => format!(
             "{} ({} failed)",
             counted(decision.samples, "request"),
-            count(c.slice.failed())
+            match c.slice.failed() {
+                0 => "none".to_string(),
+                failed => count(failed),
+            }
         ),
         _ => counted(decision.samples, "request"),
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Evidence;
 use super::analysis::Analysis;
-use super::bounds::{Tally, decide, is_latency, latency_value, limit_of};
+use super::bounds::{Tally, decide, is_latency, latency_value, point_holds};
 use super::slo::shown;
-use super::timeline::{Scope, Slice, end_of, outcomes, steps};
+use super::timeline::{Scope, Slice, due_between, end_of, outcomes, steps, windows};
 use super::words::{count, percent};
-use crate::record::{Interval, Micros, Outcome, latency};
+use crate::record::{Latency, Micros, Outcome};
 use crate::scenario::{Bound, LatencyKind, Limit, Metric, SloExpectation};
 
 /// All that a verdict is made from.
@@ -30,7 +30,10 @@ pub(super) fn dominant_error(slice: &Slice) -> Option<(Outcome, u64)> {
 struct Stretch {
     from: Micros,
     to: Micros,
+    /// Over all of it.
+    value: f64,
     worst_at: Micros,
+    /// In its worst second.
     worst: f64,
 }
 
@@ -38,7 +41,7 @@ struct Stretch {
 pub(super) fn where_and_when(c: &Context<'_>) -> String {
     let mut words = String::new();
     if let Some(stretch) = worst_stretch(c) {
-        let (value, _) = shown(&c.slo.bound, stretch.worst);
+        let (value, _) = shown(&c.slo.bound, stretch.value);
         let metric = match c.slo.bound.metric {
             Metric::Errors | Metric::Throughput => value,
             metric => format!("{metric} {value}"),
@@ -66,95 +69,114 @@ pub(super) fn where_and_when(c: &Context<'_>) -> String {
     words
 }
 
-/// The seconds of the scope with their value of the metric.
-fn by_second(c: &Context<'_>) -> Vec<(Micros, Micros, f64)> {
+/// The seconds of the scope with what the bound is decided on. Response times and errors by when requests were due:
+/// a hang is worst while it lasts, not when its timeouts end. Service time and throughput as they were recorded.
+fn by_second(c: &Context<'_>) -> Vec<(Micros, Micros, Tally)> {
     let t = &c.analysis.timeline;
+    let bound = &c.slo.bound;
+    if c.slo.of == LatencyKind::Response && bound.metric != Metric::Throughput {
+        return windows(t, &c.scope, std::slice::from_ref(bound))
+            .into_iter()
+            .map(|w| (w.start_us, w.end_us, w.tallies[0]))
+            .collect();
+    }
     let mut seconds = Vec::new();
     for index in t.within(&c.scope) {
         let Some(interval) = t.seconds.get(index) else {
             continue;
         };
         let (start, end) = (interval.second.start_us, end_of(interval));
-        let value = match c.slo.bound.metric {
-            // While the last requests drain, nothing is due and no rate can be kept.
-            Metric::Throughput if end > t.schedule_end.saturating_add(100_000) => None,
-            _ => value_of_second(c, interval),
-        };
-        if let Some(value) = value {
-            seconds.push((start, end, value));
+        // While the last requests drain, nothing is due and no rate can be kept.
+        if bound.metric != Metric::Throughput || end <= t.schedule_end.saturating_add(100_000) {
+            let only = [index];
+            let scope = Scope {
+                seconds: Some(&only),
+                ..c.scope
+            };
+            seconds.push((start, end, t.slice(&scope).tally(bound, c.slo.of)));
         }
     }
     seconds
 }
 
-fn value_of_second(c: &Context<'_>, interval: &Interval) -> Option<f64> {
-    let (mut ended, mut failed, mut answered) = (0u64, 0u64, 0u64);
-    let mut merged = latency();
-    let metric = c.slo.bound.metric;
-    for (step, histograms) in steps(interval) {
-        if !c.scope.takes(&step.flow, &step.step) {
-            continue;
+/// How far a second is from its bound: the share on the wrong side, or the value itself.
+fn badness(bound: &Bound, tally: &Tally) -> Option<f64> {
+    let per = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+    let worth = match bound.metric {
+        Metric::Errors => per(tally.failed as f64, tally.ended as f64)?,
+        Metric::Throughput => per(tally.answered as f64, tally.seconds)?,
+        Metric::Mean => per(tally.sum_us, tally.samples as f64)?,
+        Metric::Percentile(_) | Metric::Max => {
+            return per(tally.bad as f64, tally.samples as f64);
         }
-        let (e, f, a) = outcomes(step);
-        ended = ended.saturating_add(e);
-        failed = failed.saturating_add(f);
-        answered = answered.saturating_add(a);
-        let Some(histograms) = histograms.filter(|_| is_latency(metric)) else {
-            continue;
-        };
-        match c.slo.of {
-            LatencyKind::Response => {
-                for (outcome, histogram) in &histograms.response {
-                    if outcome.in_latency() {
-                        super::timeline::merge_into(&mut merged, histogram);
-                    }
-                }
-            }
-            LatencyKind::Service => {
-                if let Some(histogram) = &histograms.service {
-                    super::timeline::merge_into(&mut merged, histogram);
-                }
-            }
-        }
-    }
-    let length = end_of(interval).saturating_sub(interval.second.start_us) as f64 / 1e6;
-    match metric {
-        Metric::Errors => (ended > 0).then(|| failed as f64 / ended as f64),
-        Metric::Throughput => (length > 0.0).then(|| answered as f64 / length),
-        metric => latency_value(metric, &merged),
-    }
+    };
+    Some(match bound.op.is_upper_bound() {
+        true => worth,
+        false => -worth,
+    })
 }
 
-/// The worst second and the seconds around it that missed the bound too.
+/// The worst second and the seconds around it that missed the bound too; `None` where none missed it.
 fn worst_stretch(c: &Context<'_>) -> Option<Stretch> {
     let bound = &c.slo.bound;
     let seconds = by_second(c);
-    let misses = |value: f64| !bound.op.holds(value, limit_of(bound));
-    let worse = |a: f64, b: f64| match bound.op.is_upper_bound() {
-        true => a > b,
-        false => a < b,
-    };
-    let mut worst: Option<usize> = None;
-    for (i, (_, _, value)) in seconds.iter().enumerate() {
-        if worst.is_none_or(|w| worse(*value, seconds[w].2)) {
-            worst = Some(i);
+    let misses = |i: usize| point_holds(bound, &seconds[i].2) == Some(false);
+    let mut worst: Option<(usize, f64)> = None;
+    for (i, (_, _, tally)) in seconds.iter().enumerate().filter(|(i, _)| misses(*i)) {
+        if let Some(badness) = badness(bound, tally)
+            && worst.is_none_or(|(_, most)| badness > most)
+        {
+            worst = Some((i, badness));
         }
     }
-    let worst = worst?;
+    let (worst, _) = worst?;
     let (mut first, mut last) = (worst, worst);
     let touching = |a: usize, b: usize| seconds[b].0.saturating_sub(seconds[a].1) < 500_000;
-    while first > 0 && misses(seconds[first - 1].2) && touching(first - 1, first) {
+    while first > 0 && misses(first - 1) && touching(first - 1, first) {
         first -= 1;
     }
-    while last + 1 < seconds.len() && misses(seconds[last + 1].2) && touching(last, last + 1) {
+    while last + 1 < seconds.len() && misses(last + 1) && touching(last, last + 1) {
         last += 1;
     }
+    let (from, to) = (seconds[first].0, seconds[last].1);
+    let worst_at = seconds[worst].0;
     Some(Stretch {
-        from: seconds[first].0,
-        to: seconds[last].1,
-        worst_at: seconds[worst].0,
-        worst: seconds[worst].2,
+        from,
+        to,
+        worst_at,
+        worst: value_in(c, worst_at, seconds[worst].1, &seconds[worst].2)?,
+        value: {
+            let mut sum = Tally::default();
+            seconds[first..=last].iter().for_each(|s| sum.add(&s.2));
+            value_in(c, from, to, &sum)?
+        },
     })
+}
+
+/// The metric's value in a part of the run.
+fn value_in(c: &Context<'_>, from: Micros, to: Micros, tally: &Tally) -> Option<f64> {
+    let t = &c.analysis.timeline;
+    match (c.slo.bound.metric, c.slo.of) {
+        (Metric::Errors, _) => (tally.ended > 0).then(|| tally.failed as f64 / tally.ended as f64),
+        (Metric::Throughput, _) => {
+            (tally.seconds > 0.0).then(|| tally.answered as f64 / tally.seconds)
+        }
+        (metric, LatencyKind::Response) => {
+            latency_value(metric, &due_between(t, &c.scope, from, to))
+        }
+        (metric, LatencyKind::Service) => {
+            let within = |i: &usize| {
+                let second = &t.seconds[*i].second;
+                second.start_us >= from && second.start_us < to
+            };
+            let seconds: Vec<usize> = t.within(&c.scope).into_iter().filter(within).collect();
+            let scope = Scope {
+                seconds: Some(&seconds),
+                ..c.scope
+            };
+            latency_value(metric, &t.slice(&scope).service)
+        }
+    }
 }
 
 /// What in a second of a step is on the wrong side, by step and by instance.
@@ -162,7 +184,7 @@ fn wrong_ones(c: &Context<'_>) -> (BTreeMap<String, u64>, BTreeMap<String, u64>)
     let t = &c.analysis.timeline;
     let (mut by_step, mut by_instance) = (BTreeMap::new(), BTreeMap::new());
     let bound = &c.slo.bound;
-    let over = |histogram: &crate::record::Latency| {
+    let over = |histogram: &Latency| {
         let mut tally = Tally::default();
         for bucket in histogram.iter_recorded() {
             tally.sample(bound, bucket.value_iterated_to(), bucket.count_at_value());

@@ -6,7 +6,7 @@ use super::FaultSummary;
 use super::impact::{Aftermath, Failures, aftermath, failures, summarize, tail};
 use super::injection::Injection;
 use super::restore::{Criteria, Found, Range, Search};
-use super::timeline::{Timeline, end_of, micros};
+use super::timeline::{Scope, Timeline, end_of, micros};
 use crate::record::Micros;
 use crate::scenario::FaultPhase;
 
@@ -65,7 +65,8 @@ fn trace_one(
     let next_us = next.map(|i| injections[i].began_us);
     let deadline = deadline(injection, within);
     let range = Range {
-        from: at,
+        // A change that takes its time (a graceful stop) shows its effects before it is done.
+        from: injection.began_us,
         // The last second of a schedule ends some milliseconds late.
         horizon: next_us.unwrap_or_else(|| timeline.schedule_end.saturating_add(100_000)),
         watched_until: deadline.unwrap_or(Micros::MAX),
@@ -220,7 +221,7 @@ impl Windows {
     /// Tallies a timeline.
     pub fn new(timeline: &Timeline<'_>, criteria: Criteria) -> Self {
         Self {
-            windows: super::timeline::windows(timeline, &criteria.bounds),
+            windows: super::timeline::windows(timeline, &Scope::default(), &criteria.bounds),
             criteria,
         }
     }

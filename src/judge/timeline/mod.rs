@@ -11,7 +11,7 @@ mod windows;
 
 pub(crate) use slice::merge_into;
 pub use slice::{Slice, summary_of};
-pub use windows::{Window, WindowState, call, windows};
+pub use windows::{Window, WindowState, call, due_between, windows};
 
 /// A record with its landmarks.
 #[derive(Debug)]

@@ -7,9 +7,11 @@
 //! to within half a second. Requests still in flight where the record ends have no outcome yet; a window that they
 //! could turn bad is unknown, never good.
 
-use super::{Timeline, end_of, steps};
+use std::collections::BTreeSet;
+
+use super::{Scope, Timeline, end_of, steps};
 use crate::judge::bounds::{Tally, WindowCall, call_window, is_latency};
-use crate::record::{Interval, Micros, Outcome, StepHistograms, StepSecond};
+use crate::record::{Interval, Latency, Micros, Outcome, StepHistograms, StepSecond, latency};
 use crate::scenario::{Bound, Metric, Node};
 
 /// One window.
@@ -50,18 +52,27 @@ pub enum WindowState {
 const DROPPED_SHARE: f64 = 0.001;
 
 /// The windows of a timeline, one a second, in order, tallied against `bounds`. A hole in the record is one window
-/// marked as a gap.
-pub fn windows(timeline: &Timeline<'_>, bounds: &[Bound]) -> Vec<Window> {
+/// marked as a gap. Of the scope, what it says of seconds is about when requests ended.
+pub fn windows(timeline: &Timeline<'_>, scope: &Scope<'_>, bounds: &[Bound]) -> Vec<Window> {
     let mut windows = frame(timeline, bounds.len());
     if windows.is_empty() {
         return windows;
     }
-    for interval in &timeline.seconds {
+    let chosen: Option<BTreeSet<usize>> = scope.seconds.map(|s| s.iter().copied().collect());
+    for (index, interval) in timeline.seconds.iter().enumerate() {
+        if chosen
+            .as_ref()
+            .is_some_and(|chosen| !chosen.contains(&index))
+        {
+            continue;
+        }
         let own = at(&windows, interval.second.start_us);
         for (step, histograms) in steps(interval) {
-            windows[own].due = windows[own].due.saturating_add(step.due);
-            windows[own].dropped = windows[own].dropped.saturating_add(step.dropped);
-            place(&mut windows, bounds, interval, step, histograms);
+            if scope.takes(&step.flow, &step.step) {
+                windows[own].due = windows[own].due.saturating_add(step.due);
+                windows[own].dropped = windows[own].dropped.saturating_add(step.dropped);
+                place(&mut windows, bounds, interval, step, histograms);
+            }
         }
     }
     mark_unresolved(timeline, &mut windows);
@@ -167,6 +178,39 @@ fn count(window: &mut Window, bounds: &[Bound], outcome: Outcome, times: u64, va
             }
         }
     }
+}
+
+/// The response times of the requests of a scope that were due from `from` to `to`.
+pub fn due_between(
+    timeline: &Timeline<'_>,
+    scope: &Scope<'_>,
+    from: Micros,
+    to: Micros,
+) -> Latency {
+    let mut sum = latency();
+    for index in timeline.within(scope) {
+        let Some(interval) = timeline.seconds.get(index) else {
+            continue;
+        };
+        let (start, end) = (interval.second.start_us, end_of(interval));
+        if end <= from {
+            continue;
+        }
+        let middle = start + (end - start) / 2;
+        let taken = steps(interval).filter(|(step, _)| scope.takes(&step.flow, &step.step));
+        for (outcome, histogram) in taken.filter_map(|(_, h)| h).flat_map(|h| &h.response) {
+            if !outcome.in_latency() {
+                continue;
+            }
+            for bucket in histogram.iter_recorded() {
+                let due = middle.saturating_sub(bucket.value_iterated_to());
+                if due >= from && due < to {
+                    sum.saturating_record_n(bucket.value_iterated_to(), bucket.count_at_value());
+                }
+            }
+        }
+    }
+    sum
 }
 
 /// Finds the windows whose requests may still hang where the record ends.
