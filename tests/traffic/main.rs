@@ -5,4 +5,5 @@ mod errors;
 mod harness;
 mod journeys;
 mod load;
+mod pace;
 mod server;
