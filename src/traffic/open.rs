@@ -18,8 +18,8 @@ use rand_pcg::Pcg64;
 use super::arrivals::{Arrivals, RateCurve};
 use super::feeder::mix;
 use super::journey::CompiledFlow;
-use super::user::{Start, User};
-use super::worker::{FlowRun, Live, Shared, Slot};
+use super::shared::{FlowRun, Live, Shared, Slot};
+use super::user::{Start, User, journey_rng};
 use crate::record::{Level, Micros};
 use crate::scenario::Load;
 
@@ -30,7 +30,6 @@ pub struct OpenState {
     limit: usize,
     places: Vec<Rc<Place>>,
     free: VecDeque<usize>,
-    seed: u64,
 }
 
 /// A place for one journey at a time.
@@ -59,7 +58,6 @@ impl OpenState {
             limit: total / flow.shards + usize::from(shard < total % flow.shards),
             places: Vec::new(),
             free: VecDeque::new(),
-            seed,
         };
         state.step();
         Some(state)
@@ -106,11 +104,7 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
         if intended >= until {
             return;
         }
-        let seed = mix(state.seed, number);
-        let mut rng = Pcg64::new(
-            u128::from(seed) << 64 | u128::from(number),
-            run.flow.index as u128,
-        );
+        let mut rng = journey_rng(shared.plan.seed, run.flow.index, number);
         match state.free_place(shared, run) {
             Ok(Some(index)) => {
                 let place = &state.places[index];
@@ -168,6 +162,17 @@ impl OpenState {
         tokio::task::spawn_local(serve(shared, run, place, index, user));
         Ok(Some(index))
     }
+}
+
+/// Takes back what has been given to a place whose task has not run since: the steps and intended starts of requests
+/// that are due and will never begin.
+pub fn take_back(run: &FlowRun) -> Vec<(usize, Micros)> {
+    let open = run.open.borrow();
+    let places = open.as_ref().map_or(&[][..], |state| &state.places);
+    let given = places.iter().filter_map(|place| place.start.take());
+    given
+        .filter_map(|(start, _)| start.counted(&run.flow))
+        .collect()
 }
 
 /// Serves a place: one journey after the other.
