@@ -20,8 +20,8 @@ use rand::RngExt;
 use super::arrivals::{Arrivals, RateCurve};
 use super::feeder::mix;
 use super::journey::CompiledFlow;
-use super::user::{Start, User};
-use super::worker::{FlowRun, Live, Shared, Slot};
+use super::shared::{FlowRun, Live, Shared, Slot};
+use super::user::{Start, User, journey_rng};
 use crate::record::{Level, Micros};
 use crate::scenario::Load;
 
@@ -39,7 +39,6 @@ pub struct OpenState {
     places: Vec<Rc<Place>>,
     free: FreeList,
     draw: Pcg64,
-    seed: u64,
 }
 
 /// A place for one journey at a time.
@@ -70,7 +69,6 @@ impl OpenState {
             places: Vec::new(),
             free: FreeList::default(),
             draw: Pcg64::new(u128::from(mix(seed, 0x9_1ace)), shard as u128),
-            seed,
         };
         state.step();
         Some(state)
@@ -117,11 +115,7 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
         if intended >= until {
             return;
         }
-        let seed = mix(state.seed, number);
-        let mut rng = Pcg64::new(
-            u128::from(seed) << 64 | u128::from(number),
-            run.flow.index as u128,
-        );
+        let mut rng = journey_rng(shared.plan.seed, run.flow.index, number);
         match state.free_place(shared, run) {
             Ok(Some(index)) => {
                 let place = &state.places[index];
@@ -185,6 +179,17 @@ impl OpenState {
         tokio::task::spawn_local(serve(shared, run, place, index, user));
         Ok(Some(index))
     }
+}
+
+/// Takes back what has been given to a place whose task has not run since: the steps and intended starts of requests
+/// that are due and will never begin.
+pub fn take_back(run: &FlowRun) -> Vec<(usize, Micros)> {
+    let open = run.open.borrow();
+    let places = open.as_ref().map_or(&[][..], |state| &state.places);
+    let given = places.iter().filter_map(|place| place.start.take());
+    given
+        .filter_map(|(start, _)| start.counted(&run.flow))
+        .collect()
 }
 
 /// Serves a place: one journey after the other.
