@@ -40,6 +40,17 @@ impl From<Ruling> for Exit {
     }
 }
 
+/// An error and its causes in one line; many an error names its cause itself, and then it is not said again.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        match text.contains(&cause) {
+            true => text,
+            false => format!("{text}: {cause}"),
+        }
+    })
+}
+
 /// Prints an error with its causes and gives its exit code. An error of no known kind is bad input: everything
 /// that can go wrong once a run has begun is a [`RunError`].
 pub fn report(error: &anyhow::Error) -> ExitCode {
@@ -47,7 +58,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         eprint!("{problems}");
         return Exit::BadInput.into();
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", with_causes(error));
     match error.downcast_ref::<RunError>() {
         Some(RunError::Unreachable(_)) => Exit::Unreachable,
         Some(RunError::Aborted(_)) => Exit::Aborted,
