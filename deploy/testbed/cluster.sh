@@ -138,6 +138,9 @@ up)
   [ -x $BIN/kubelet ] || die "no Kubernetes programs in $BIN: run $HERE/build.sh first"
   [ -e $S/kubeconfig ] && die "a cluster's state is in $S already: cluster.sh down first"
   mkdir -p $S/{log,pid,etcd,images}
+  # What was there before stays when the cluster ends: CNI and kubelet name things outside the state folder.
+  ip netns list | awk '/^cni-/{print $1}' >$S/before.netns
+  ls -d /var/log/pods/* /var/log/containers/* >$S/before.logs 2>/dev/null || true
   netns; pki
   "$HERE"/mkimg.py $S/images/pause.tar testbed.local/pause:1 '["/bin/busybox","sleep","2147483647"]' /bin/busybox=/bin/busybox
   start kcp etcd etcd --data-dir $S/etcd --unsafe-no-fsync
@@ -200,10 +203,8 @@ down)
     tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q -- "^[^ ]*containerd-shim[^ ]* .*-address $S/n" && kill -KILL ${p#/proc/}
   done
   awk -v s="$S/" 'index($2,s)==1{print $2}' /proc/mounts | sort -r | xargs -r -n1 umount -l
-  # Pods' namespaces: CNI names them cni-...; each has an interface whose route leads to 10.244.
-  for ns in $(ip netns list | awk '/^cni-/{print $1}'); do
-    inns $ns ip route 2>/dev/null | grep -q '10\.244\.' && ip netns del $ns
-  done
+  for ns in $(ip netns list | awk '/^cni-/{print $1}' | grep -vxF -f $S/before.netns); do ip netns del $ns; done
+  ls -d /var/log/pods/* /var/log/containers/* 2>/dev/null | grep -vxF -f $S/before.logs | xargs -r rm -rf
   for ns in $(cat $S/netns 2>/dev/null); do
     ip netns del $ns
     for c in /sys/fs/cgroup/*/$ns; do [ -d $c ] && find $c -depth -type d -exec rmdir {} + 2>/dev/null; done
