@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::FaultKind;
 
+pub mod kubernetes;
 pub mod local;
 pub mod url;
 

@@ -1,0 +1,4 @@
+//! A Kubernetes cluster.
+pub mod api;
+pub mod pods;
+pub mod watch;
