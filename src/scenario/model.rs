@@ -254,6 +254,9 @@ pub struct UrlTarget {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct KubernetesTarget {
+    /// The kubeconfig; `KUBECONFIG` or `~/.kube/config` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; its current one when absent, or the pod's own account inside a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,

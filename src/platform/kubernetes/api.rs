@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject};
@@ -12,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 
 use crate::platform::PlatformError;
+use crate::scenario::KubernetesTarget;
 
 /// One call may take so long; the API server itself gives up after a minute.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -84,9 +86,19 @@ impl Served {
 }
 
 impl Cluster {
+    /// Connects to the cluster of a target.
+    pub async fn of(target: &KubernetesTarget) -> Result<Self, PlatformError> {
+        Self::connect(target.kubeconfig.as_deref(), target.context.as_deref()).await
+    }
+
     /// Connects: `context` of the kubeconfig, its current one, or the pod's own account inside a cluster.
-    pub async fn connect(context: Option<&str>) -> Result<Self, PlatformError> {
-        let (mut config, context) = configure(context).await?;
+    pub async fn connect(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+    ) -> Result<Self, PlatformError> {
+        // One process may bring several; kube and squall's own traffic use this one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (mut config, context) = configure(kubeconfig, context).await?;
         // An eviction that a budget forbids answers 429: the caller must see it, not a retry layer.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
@@ -215,11 +227,22 @@ impl Ask<'_> {
 }
 
 /// Finds the configuration and the name of its context.
-async fn configure(context: Option<&str>) -> Result<(Config, String), PlatformError> {
-    let kubeconfig = match Kubeconfig::read() {
+async fn configure(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<(Config, String), PlatformError> {
+    let read = match kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = match read {
         Ok(kubeconfig) => Some(kubeconfig),
         Err(KubeconfigError::FindPath) => None,
-        Err(KubeconfigError::ReadConfig(e, _)) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(KubeconfigError::ReadConfig(e, _))
+            if kubeconfig.is_none() && e.kind() == std::io::ErrorKind::NotFound =>
+        {
+            None
+        }
         Err(e) => {
             return Err(PlatformError::Unsupported(format!(
                 "the kubeconfig cannot be read: {}",

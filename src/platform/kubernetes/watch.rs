@@ -145,10 +145,15 @@ where
         };
         gap.over(View::Resumed, "taken up where it was lost");
         pin_mut!(stream);
+        let began = tokio::time::Instant::now();
         loop {
             let next = match tokio::time::timeout(RENEW + OVERDUE, stream.next()).await {
                 Ok(Some(next)) => next,
-                Ok(None) => break,
+                Ok(None) => {
+                    // A proxy that ends every watch at once must not make this a busy loop.
+                    tokio::time::sleep(PAUSE.saturating_sub(began.elapsed())).await;
+                    break;
+                }
                 Err(_) => {
                     gap.failed("the server has fallen silent".into()).await;
                     break;
