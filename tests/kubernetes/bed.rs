@@ -67,6 +67,8 @@ pub fn bed() -> Option<Bed> {
             std::env::var("SQUALL_TESTBED_STATE").unwrap_or("/var/lib/squall-testbed".into());
         Path::new(&state).join("kubeconfig")
     });
+    // A test that failed may have left it stopped.
+    script("apiserver-start.sh", &[]);
     // This thread, and those it makes, are in the client's network namespace from here on.
     let net = std::fs::File::open("/run/netns/kcp").expect("the client's network namespace");
     let kind = Some(rustix::thread::LinkNameSpaceType::Network);

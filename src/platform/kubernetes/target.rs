@@ -10,6 +10,8 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::api::ListParams;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::api::Cluster;
 use super::pods::{is_ready, why_not_ready};
@@ -18,6 +20,8 @@ use crate::scenario::{KubernetesTarget, Reach};
 
 /// An address that does not take a connection within this is not the way.
 const PROBE: Duration = Duration::from_secs(2);
+/// All ways are tried again and again for so long.
+const PROBE_ALL: Duration = Duration::from_secs(5);
 
 /// A Service as found, with what is needed to send traffic and to follow its pods.
 #[derive(Debug, Clone, PartialEq)]
@@ -367,15 +371,22 @@ fn balancer(ingress: &Ingress) -> Option<String> {
     entry.ip.clone().or_else(|| entry.hostname.clone())
 }
 
-/// The first way that takes a TCP connection from here.
+/// The first way that takes a TCP connection from here. A Service made a moment ago is not in every node's rules
+/// yet, so that all are tried for a while before none will do.
 pub async fn probe(ways: &[Way]) -> Option<&Way> {
-    for way in ways {
-        let connect = tokio::net::TcpStream::connect((way.host.as_str(), way.port));
-        if let Ok(Ok(_)) = tokio::time::timeout(PROBE, connect).await {
-            return Some(way);
+    let until = Instant::now() + PROBE_ALL;
+    loop {
+        for way in ways {
+            let connect = TcpStream::connect((way.host.as_str(), way.port));
+            if let Ok(Ok(_)) = tokio::time::timeout(PROBE, connect).await {
+                return Some(way);
+            }
         }
+        if ways.is_empty() || Instant::now() >= until {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    None
 }
 
 fn names<'a>(names: impl Iterator<Item = Option<&'a str>>) -> String {
