@@ -163,6 +163,30 @@ impl Bed {
         });
     }
 
+    /// The token of a service account.
+    pub fn token(&self, namespace: &str, account: &str) -> String {
+        let mut token = String::new();
+        until("the account's token", || {
+            let secrets = self.json(&["-n", namespace, "get", "secrets"]);
+            let prefix = format!("{account}-token");
+            let named = |s: &&Value| {
+                s["metadata"]["name"]
+                    .as_str()
+                    .is_some_and(|n| n.starts_with(&prefix))
+            };
+            let secret = secrets["items"].as_array().unwrap().iter().find(named);
+            let Some(data) = secret.and_then(|s| s["data"]["token"].as_str()) else {
+                return false;
+            };
+            let decode = Command::new("sh")
+                .args(["-c", "echo \"$0\" | base64 -d", data])
+                .output();
+            token = String::from_utf8(decode.unwrap().stdout).unwrap();
+            true
+        });
+        token
+    }
+
     /// Uids of the pods of `web`.
     pub fn uids(&self, namespace: &str) -> Vec<String> {
         let pods = self.json(&["-n", namespace, "get", "pods"]);

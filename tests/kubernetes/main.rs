@@ -44,7 +44,7 @@ struct Running {
 
 async fn run(target: &KubernetesTarget) -> Running {
     let (sink, mut entries) = Sink::new(Clock::start());
-    let platform = KubernetesPlatform::connect(target, sink)
+    let platform = KubernetesPlatform::connect(target, &[], sink)
         .await
         .expect("connect");
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -106,6 +106,15 @@ impl Running {
         }
     }
 
+    /// Waits until this is so.
+    async fn told_now(&self, what: &str, is: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is(self) {
+            assert!(Instant::now() < end, "waited in vain for {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn state(&self, name: &str, state: InstanceState) -> Event {
         let what = format!("{name} {state:?}");
         self.told(
@@ -134,7 +143,7 @@ impl Running {
 
 async fn refused(target: &KubernetesTarget) -> PlatformError {
     let (sink, _entries) = Sink::new(Clock::start());
-    match KubernetesPlatform::connect(target, sink).await {
+    match KubernetesPlatform::connect(target, &[], sink).await {
         Ok(_) => panic!("connected to {target:?}"),
         Err(e) => e,
     }
@@ -202,25 +211,7 @@ fn what_is_wrong_is_said_before_any_traffic() {
 
         // An account that may do nothing.
         bed.kubectl(&["-n", ns, "create", "serviceaccount", "nobody"]);
-        let mut token = String::new();
-        until("the account's token", || {
-            let secrets = bed.json(&["-n", ns, "get", "secrets"]);
-            let items = secrets["items"].as_array().unwrap();
-            let found = items.iter().find(|s| {
-                s["metadata"]["name"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("nobody-token")
-            });
-            let Some(data) = found.and_then(|s| s["data"]["token"].as_str()) else {
-                return false;
-            };
-            let out = std::process::Command::new("sh")
-                .args(["-c", &format!("echo {data} | base64 -d")])
-                .output();
-            token = String::from_utf8(out.unwrap().stdout).unwrap();
-            true
-        });
+        let token = bed.token(ns, "nobody");
         let error = refused(&with("nobody", "admin-token", &token)).await;
         says(
             &error,
@@ -628,5 +619,125 @@ fn a_port_forward_carries_traffic_to_one_pod() {
         run.state(&pod, InstanceState::Ended).await;
         assert_ne!(run.get().await, pod, "the next ready one takes over");
         run.platform.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn every_fault_works_under_the_role_that_is_made_for_it() {
+    with_bed(|bed| async move {
+        let ns = "t-role";
+        bed.web(ns, 2, SERVE);
+        let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
+        let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        bed.kubectl(&["apply", "-f", file("role.yaml", &role).to_str().unwrap()]);
+        let admin = std::fs::read_to_string(&bed.kubeconfig).unwrap();
+        let config = admin.replace("admin-token", &bed.token(ns, "squall"));
+        let target = KubernetesTarget {
+            kubeconfig: Some(file("squall", &config)),
+            ..target(&bed, ns)
+        };
+        let soon = Duration::from_secs(60);
+        let faults = [
+            FaultKind::PodKill { grace: None },
+            FaultKind::Evict { deadline: soon },
+            FaultKind::ContainerKill {
+                container: None,
+                signal: "TERM".into(),
+            },
+            FaultKind::Cordon,
+            FaultKind::Drain { deadline: soon },
+            FaultKind::Scale { replicas: 3 },
+            FaultKind::BadRollout {
+                image: "testbed.local/none:1".into(),
+            },
+            FaultKind::RolloutRestart,
+        ];
+        for reach in [Reach::ClusterIp, Reach::PortForward] {
+            let target = KubernetesTarget {
+                reach,
+                ..target.clone()
+            };
+            let (sink, _entries) = Sink::new(Clock::start());
+            let platform = KubernetesPlatform::connect(&target, &faults, sink)
+                .await
+                .expect("connect");
+            let plan = platform.plan().unwrap();
+            assert!(
+                plan.iter().any(|l| l.contains("delete pods (pod-kill)")),
+                "{plan:#?}"
+            );
+            assert!(!plan.iter().any(|l| l.contains("not allowed")), "{plan:#?}");
+        }
+        let run = run(&target).await;
+        for fault in faults {
+            let name = fault.name();
+            // The one before may still be settling.
+            until("the Deployment to be settled", || {
+                bed.kubectl(&[
+                    "-n",
+                    ns,
+                    "rollout",
+                    "status",
+                    "deployment/web",
+                    "--timeout=90s",
+                ]);
+                true
+            });
+            run.told_now("two ready pods", |r| {
+                r.platform.instances().iter().filter(|i| i.ready).count() >= 2
+            })
+            .await;
+            let ready = run
+                .platform
+                .instances()
+                .into_iter()
+                .find(|i| i.ready)
+                .unwrap();
+            let undo = run
+                .apply(fault, &ready.name)
+                .await
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
+            if let Some(undo) = undo {
+                run.platform
+                    .undo(&undo)
+                    .await
+                    .unwrap_or_else(|e| panic!("undo of {name}: {e}"));
+            }
+        }
+        run.platform.stop().await.unwrap();
+
+        // Without one of the rules it is said before anything starts, all at once.
+        let patch = r#"[{"op": "replace", "path": "/rules", "value": [
+            {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list", "watch"]}]}]"#;
+        bed.kubectl(&[
+            "-n",
+            ns,
+            "patch",
+            "role",
+            "squall",
+            "--type=json",
+            "-p",
+            patch,
+        ]);
+        let (sink, _entries) = Sink::new(Clock::start());
+        let kill = [FaultKind::PodKill { grace: None }];
+        let Err(error) = KubernetesPlatform::connect(&target, &kill, sink).await else {
+            panic!("connected without the permission to kill");
+        };
+        assert!(matches!(error, PlatformError::Unreachable(_)));
+        says(
+            &error,
+            &[
+                "delete pods (pod-kill)",
+                "watch endpointslices.discovery.k8s.io",
+                "rbac.yaml",
+            ],
+        );
     });
 }

@@ -16,17 +16,19 @@ use self::api::Cluster;
 use self::change::Place;
 use self::faults::Faults;
 use self::forward::Forward;
+use self::permissions::Permission;
 use self::target::{Found, Way};
 use self::view::View;
 use super::{Change, Endpoint, Instance, Platform, PlatformError, Undo};
 use crate::record::{Level, Sink};
-use crate::scenario::{KubernetesTarget, Reach};
+use crate::scenario::{FaultKind, KubernetesTarget, Reach};
 
 pub mod api;
 mod change;
 mod faults;
 mod forward;
 mod observe;
+pub mod permissions;
 pub mod pods;
 pub mod target;
 mod view;
@@ -43,6 +45,8 @@ pub struct KubernetesPlatform {
     cluster: Cluster,
     found: Found,
     faults: Faults,
+    calls: Vec<Permission>,
+    left_out: Vec<Permission>,
     sink: Sink,
     running: Mutex<Running>,
 }
@@ -55,10 +59,34 @@ struct Running {
 }
 
 impl KubernetesPlatform {
-    /// Connects to the cluster and finds the Service with its pods; changes nothing.
-    pub async fn connect(target: &KubernetesTarget, sink: Sink) -> Result<Self, PlatformError> {
+    /// Connects to the cluster, finds the Service with its pods, and asks whether all that the faults need is
+    /// allowed; changes nothing.
+    pub async fn connect(
+        target: &KubernetesTarget,
+        faults: &[FaultKind],
+        sink: Sink,
+    ) -> Result<Self, PlatformError> {
+        if let Some(fault) = faults.iter().find(|f| !permissions::supports(f)) {
+            return Err(PlatformError::Unsupported(format!(
+                "a {} cannot be done in a Kubernetes cluster",
+                fault.name()
+            )));
+        }
         let cluster = Cluster::of(target).await?;
         let found = target::find(&cluster, target).await?;
+        let calls = permissions::needed(target.reach, faults);
+        let denied = permissions::denied(&cluster, &found.namespace, &calls).await?;
+        let (missing, left_out): (Vec<_>, Vec<_>) = denied.into_iter().partition(|p| p.required);
+        if !missing.is_empty() {
+            let missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>();
+            return Err(PlatformError::Unreachable(format!(
+                "context {} is not allowed in namespace {} to: {}. Grant it; deploy/kubernetes/rbac.yaml holds all \
+                 that a run may need",
+                cluster.context,
+                found.namespace,
+                missing.join(", ")
+            )));
+        }
         let faults = Faults {
             cluster: cluster.clone(),
             namespace: found.namespace.clone(),
@@ -69,6 +97,8 @@ impl KubernetesPlatform {
             cluster,
             found,
             faults,
+            calls,
+            left_out,
             sink,
             running: Mutex::default(),
         })
@@ -163,7 +193,7 @@ impl Platform for KubernetesPlatform {
         if matches!(self.target.reach, Reach::Auto | Reach::PortForward) {
             ways.push("a port-forward to one pod".into());
         }
-        Ok(vec![
+        let mut plan = vec![
             format!(
                 "cluster: Kubernetes {} at {} (context {})",
                 self.cluster.version, self.cluster.server, self.cluster.context
@@ -175,7 +205,12 @@ impl Platform for KubernetesPlatform {
                 "reach: the first that takes a connection of {}",
                 ways.join(", ")
             ),
-        ])
+        ];
+        let calls = self.calls.iter().filter(|p| !self.left_out.contains(p));
+        plan.extend(calls.map(|p| format!("allowed call: {p}")));
+        let left_out = self.left_out.iter();
+        plan.extend(left_out.map(|p| format!("not allowed, done without: {p}")));
+        Ok(plan)
     }
 
     async fn start(&self) -> Result<Endpoint, PlatformError> {
