@@ -521,6 +521,8 @@ mod tests {
         assert_eq!(outcome(None, ""), Exec::Unknown);
         let missing = "OCI runtime exec failed: exec: \"kill\": executable file not found in $PATH";
         assert!(matches!(outcome(failed(missing), ""), Exec::NoProgram(_)));
+        let with_it = "command terminated with non-zero exit code: exit code 137";
+        assert_eq!(outcome(failed(with_it), ""), Exec::Unknown);
         let ended = outcome(
             failed("command terminated with non-zero exit code: exit code 1"),
             "kill: bad signal",
