@@ -90,6 +90,8 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// Where the system under test runs.
+// A program holds one of it, so the size of the larger variant costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {

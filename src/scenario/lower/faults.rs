@@ -1,0 +1,271 @@
+//! Faults and the guard.
+
+use std::collections::HashSet;
+
+use super::{Lower, duration, entries, one_or_more, parsed, show, text, traffic_end};
+use crate::scenario::expression;
+use crate::scenario::model::{
+    FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, Pick, Select, Target,
+};
+use crate::scenario::problem::{Problem, Span};
+use crate::scenario::shape::KINDS;
+use crate::scenario::tree::{Entry, Node};
+
+impl Lower<'_> {
+    pub(super) fn faults(
+        &mut self,
+        root: &Node,
+        target: Option<&Target>,
+        traffic: Option<&[Flow]>,
+    ) -> Option<Vec<FaultSpec>> {
+        let Some(entry) = root.entry("faults") else {
+            return Some(Vec::new());
+        };
+        let nodes = entry.value.list()?;
+        if let (Some(Target::Url(_)), false) = (target, nodes.is_empty()) {
+            let problem = Problem::new(
+                entry.key_at,
+                "a `url` target can be loaded and measured, but not broken",
+            );
+            self.report(problem.expected("no `faults`, or a `local` target"));
+        }
+        let local = match target {
+            Some(Target::Local(local)) => Some(local),
+            _ => None,
+        };
+        let mut names = HashSet::new();
+        let faults: Vec<_> = nodes
+            .iter()
+            .map(|node| {
+                let kind = node.map()?.iter().find(|e| KINDS.contains(&e.key.as_str()));
+                let at = self.fault_time(node, traffic);
+                let name = kind.and_then(|kind| self.fault_name(node, &kind.key, &mut names));
+                let select = kind.and_then(|kind| self.select(&kind.value, local));
+                Some(FaultSpec {
+                    name: name?,
+                    at: at?,
+                    every: duration(node, "every"),
+                    times: parsed(node, "times"),
+                    lasts: duration(node, "for"),
+                    kind: fault_kind(kind?)?,
+                    select: select?,
+                })
+            })
+            .collect();
+        faults.into_iter().collect()
+    }
+
+    fn fault_time(&mut self, node: &Node, traffic: Option<&[Flow]>) -> Option<std::time::Duration> {
+        let at = duration(node, "at")?;
+        let end = traffic.map(traffic_end).filter(|end| !end.is_zero());
+        if let (Some(end), Some(place)) = (end, node.get("at"))
+            && at >= end
+        {
+            let message = format!(
+                "the fault would come after the end of all traffic, at {}",
+                show(end)
+            );
+            self.report(
+                Problem::new(place.at, message).expected(format!("a time before {}", show(end))),
+            );
+        }
+        Some(at)
+    }
+
+    /// The name as written, or one made from the kind: `kill`, `kill-2`, ...
+    fn fault_name(
+        &mut self,
+        node: &Node,
+        kind: &str,
+        taken: &mut HashSet<String>,
+    ) -> Option<String> {
+        if let Some(given) = node.get("name") {
+            let name = given.text()?.trim().to_string();
+            if !taken.insert(name.clone()) {
+                let problem = Problem::new(given.at, format!("a fault is called `{name}` already"));
+                self.report(problem.expected("a name of its own for each fault"));
+            }
+            return Some(name);
+        }
+        let numbered = (2..).map(|n| format!("{kind}-{n}"));
+        let mut names = std::iter::once(kind.to_string()).chain(numbered);
+        names.find(|name| taken.insert(name.clone()))
+    }
+
+    fn select(&mut self, node: &Node, local: Option<&LocalTarget>) -> Option<Select> {
+        let mut names = Vec::new();
+        for name in node.get("name").map(one_or_more).unwrap_or_default() {
+            let text = name.text()?.trim().to_string();
+            if let Some(local) = local {
+                self.check_instance(&text, local, name.at);
+            }
+            names.push(text);
+        }
+        let labels = entries(node, "select");
+        let labels = labels
+            .iter()
+            .filter_map(|e| Some((e.key.clone(), e.value.text()?.to_string())));
+        let pick = match node.get("pick") {
+            Some(pick) => expression::pick(pick.text()?).ok()?,
+            // Who lists names means all of them.
+            None if !names.is_empty() => Pick::All,
+            None => Pick::default(),
+        };
+        let candidates = match (names.len(), local) {
+            (0, Some(local)) => Some(local.instances),
+            (0, None) => None,
+            (listed, _) => u32::try_from(listed).ok(),
+        };
+        if let (Pick::Count(count), Some(candidates)) = (pick, candidates)
+            && count > candidates
+        {
+            let at = node.get("pick").map(|n| n.at).unwrap_or(node.at);
+            let problem = Problem::new(
+                at,
+                format!("{count} of {candidates} instances cannot be picked"),
+            );
+            self.report(problem.expected(format!("at most {candidates}, a share, or all")));
+        }
+        Some(Select {
+            names,
+            labels: labels.collect(),
+            pick,
+        })
+    }
+
+    fn check_instance(&mut self, name: &str, local: &LocalTarget, at: Span) {
+        let number = name
+            .strip_prefix(&format!("{}-", local.name))
+            .and_then(|n| n.parse::<u32>().ok());
+        let known = number.filter(|n| (1..=local.instances).contains(n));
+        if known.is_some_and(|n| format!("{}-{n}", local.name) == name) {
+            return;
+        }
+        let names: Vec<_> = (1..=local.instances.min(100))
+            .map(|n| format!("{}-{n}", local.name))
+            .collect();
+        let expected = match &names[..] {
+            [only] => format!("`{only}`"),
+            _ => format!("{0}-1 to {0}-{1}", local.name, local.instances),
+        };
+        let problem =
+            Problem::new(at, format!("the target has no instance `{name}`")).expected(expected);
+        self.report(problem.nearest(name, names.iter().map(String::as_str)));
+    }
+
+    pub(super) fn guard(
+        &mut self,
+        root: &Node,
+        target: Option<&Target>,
+        faults: Option<&[FaultSpec]>,
+    ) -> Option<Guard> {
+        let node = root.get("guard")?;
+        let keep_ready = match node.get("keep-ready") {
+            Some(keep) => Some(expression::keep_ready(keep.text()?).ok()?),
+            None => None,
+        };
+        if let (Some(keep), Some(entry)) = (keep_ready, node.entry("keep-ready")) {
+            match target {
+                // With faults it has been said already that there is nothing to break.
+                Some(Target::Url(_)) if root.get("faults").is_none() => {
+                    let problem = Problem::new(
+                        entry.key_at,
+                        "a `url` target has no instances that are known",
+                    );
+                    self.report(problem.expected("no `keep-ready`, or a `local` target"));
+                }
+                Some(Target::Local(local)) => {
+                    self.check_keep_ready(keep, local, faults, root, entry)
+                }
+                _ => {}
+            }
+        }
+        let mut abort_when = Vec::new();
+        for condition in node.get("abort-when").map(one_or_more).unwrap_or_default() {
+            abort_when.push(expression::abort_when(condition.text()?).ok()?);
+        }
+        Some(Guard {
+            keep_ready,
+            max_faults: parsed(node, "max-faults"),
+            abort_when,
+        })
+    }
+
+    /// A guard that cannot be kept, or that never lets a fault through, is a mistake.
+    fn check_keep_ready(
+        &mut self,
+        keep: KeepReady,
+        local: &LocalTarget,
+        faults: Option<&[FaultSpec]>,
+        root: &Node,
+        entry: &Entry,
+    ) {
+        let instances = local.instances;
+        let required = match keep {
+            KeepReady::Count(count) => count,
+            KeepReady::Share(share) => (share.get() * f64::from(instances)).ceil() as u32,
+        };
+        if required > instances {
+            let message = format!("{required} instances cannot stay ready: there are {instances}");
+            self.report(
+                Problem::new(entry.value.at, message).expected(format!("at most {instances}")),
+            );
+            return;
+        }
+        let nodes = root.get("faults").and_then(Node::list).unwrap_or_default();
+        for (fault, node) in faults.unwrap_or_default().iter().zip(nodes) {
+            let hit = hit_count(&fault.select, instances);
+            if hit <= instances && hit > instances - required {
+                let message = format!(
+                    "the guard never lets this fault through: it hits {hit} of {instances} instances, and {required} must stay ready"
+                );
+                let at = node
+                    .entry(fault.kind.name())
+                    .map(|e| e.key_at)
+                    .unwrap_or(node.at);
+                self.report(
+                    Problem::new(at, message).expected("a smaller `pick`, or a lower `keep-ready`"),
+                );
+            }
+        }
+    }
+}
+
+/// How many instances a selection hits at the least, when all are there; labels may leave fewer.
+fn hit_count(select: &Select, instances: u32) -> u32 {
+    if !select.labels.is_empty() {
+        return 0;
+    }
+    let candidates = match select.names.len() {
+        0 => instances,
+        listed => listed as u32,
+    };
+    match select.pick {
+        Pick::Count(count) => count,
+        Pick::Share(share) => ((share.get() * f64::from(candidates)).floor() as u32).max(1),
+        Pick::All => candidates,
+    }
+}
+
+fn fault_kind(entry: &Entry) -> Option<FaultKind> {
+    let node = &entry.value;
+    Some(match entry.key.as_str() {
+        "kill" => FaultKind::Kill,
+        "stop" => FaultKind::Stop {
+            grace: duration(node, "grace")?,
+        },
+        "freeze" => FaultKind::Freeze,
+        "delay" => FaultKind::Delay {
+            latency: duration(node, "latency")?,
+            jitter: duration(node, "jitter")?,
+        },
+        "drop" => FaultKind::Drop {
+            share: expression::share(&text(node, "share")?)?,
+        },
+        "reset" => FaultKind::Reset {
+            share: expression::share(&text(node, "share")?)?,
+        },
+        "black-hole" => FaultKind::BlackHole,
+        _ => return None,
+    })
+}

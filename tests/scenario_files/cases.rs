@@ -1,0 +1,185 @@
+//! Every way to get a scenario wrong, one line each.
+
+/// A scenario that is right.
+pub const BASE: &str = "\
+squall: 1
+name: base
+target:
+  local:
+    name: shop
+    command: squall demo --port {port}
+    instances: 3
+traffic:
+  browse:
+    arrivals: { rate: 50/s, hold: 10s }
+    journey:
+      - get: /products
+        extract: { id: \"$.items[0].id\" }
+      - post: /cart
+        json: { id: \"{{ id }}\" }
+faults:
+  - at: 5s
+    kill: { pick: 1 }
+guard: { keep-ready: 50% }
+expect:
+  - p99 < 250ms
+  - recovery: 10s
+";
+
+/// One way to get a scenario wrong: what is replaced in `BASE` by what, and where and how that is told.
+pub struct Case {
+    pub from: &'static str,
+    pub to: &'static str,
+    pub line: usize,
+    pub column: usize,
+    pub message: &'static str,
+    /// Part of the expectation or the help.
+    pub beside: &'static str,
+    /// Whether one place alone tells, so that the JSON Schema must refuse it too.
+    pub structural: bool,
+}
+
+const fn structural(
+    from: &'static str,
+    to: &'static str,
+    line: usize,
+    column: usize,
+    message: &'static str,
+    beside: &'static str,
+) -> Case {
+    Case {
+        from,
+        to,
+        line,
+        column,
+        message,
+        beside,
+        structural: true,
+    }
+}
+
+const fn semantic(
+    from: &'static str,
+    to: &'static str,
+    line: usize,
+    column: usize,
+    message: &'static str,
+    beside: &'static str,
+) -> Case {
+    Case {
+        from,
+        to,
+        line,
+        column,
+        message,
+        beside,
+        structural: false,
+    }
+}
+
+/// One line each, so that they read as a table.
+#[rustfmt::skip]
+pub const CASES: &[Case] = &[
+    // Keys and kinds.
+    structural("squall: 1\n", "", 1, 1, "missing key `squall`", "squall: 1"),
+    structural("squall: 1", "squall: 2", 1, 9, "2 is out of range", "1"),
+    structural("name: base", "nam: base", 2, 1, "unknown key `nam`", "did you mean `name`?"),
+    structural("name: base", "name: ''", 2, 7, "an empty text is not a name", "not empty"),
+    structural("name: base", "name:", 2, 1, "found nothing", "text"),
+    structural("rate: 50/s", "rates: 50/s", 10, 17, "unknown key `rates`", "did you mean `rate`?"),
+    structural("rate: 50/s", "maxInFlight: 5, rate: 50/s", 10, 17, "unknown key `maxInFlight`", "did you mean `max-in-flight`?"),
+    structural("pick: 1", "grace: 5s", 18, 13, "unknown key `grace`", "stop: { grace"),
+    structural("instances: 3", "instances: three", 7, 16, "`three` is not a whole number", "from 1"),
+    structural("instances: 3", "instances: '3'", 7, 16, "in quotes is text", "whole number"),
+    structural("instances: 3", "instances: 0", 7, 16, "0 is out of range", "from 1"),
+    structural("kill: { pick: 1 }", "kill: [1]", 18, 11, "found a list", "a map"),
+    structural("kill: { pick: 1 }", "kill: hard", 18, 11, "`hard` is not", "nothing, or a map"),
+    structural("- p99 < 250ms", "- [p99]", 21, 5, "found a list", "METRIC OP LIMIT"),
+    structural("arrivals: { rate: 50/s, hold: 10s }", "arrivals: fast", 10, 15, "expected a map", "rate"),
+    structural("    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\n", "", 9, 3, "missing key `journey`", "get: /"),
+    // Units and ranges.
+    structural("50/s", "50", 10, 23, "`50` has no unit", "500/s"),
+    structural("50/s", "50/d", 10, 23, "unknown unit `/d`", "500/s"),
+    structural("hold: 10s", "hold: 10", 10, 35, "`10` has no unit", "250ms"),
+    structural("50%", "150%", 19, 22, "neither a share nor a count", "to 100%"),
+    structural("pick: 1", "pick: 0", 18, 19, "picks no instance", "a count from 1"),
+    structural("recovery: 10s", "recovery: 0s", 22, 15, "`0s` is not a duration above 0s", "above 0s"),
+    structural("- get: /products\n", "- get: /products\n        check: { status: 2x }\n", 13, 26, "`2x` is not an HTTP status", "2xx"),
+    structural("- get: /products\n", "- get: /products\n        check: { size: 4 }\n", 13, 24, "is not a comparison with a size", "4KiB"),
+    structural("- get: /products\n", "- get: /products\n        check: { time: \"< 4\" }\n", 13, 24, "is not a comparison with a duration", "250ms"),
+    structural("- post: /cart\n", "- think: 3\n      - post: /cart\n", 14, 16, "not a duration with its unit", "exp(2s)"),
+    structural("- get: /products\n", "- choose: [{ weight: 0, journey: [{ get: /a }] }]\n      - get: /products\n", 12, 28, "`0` is not a number above 0", "above 0"),
+    structural("hold: 10s }\n", "hold: 10s }\n    connections: { pooled: 0 }\n", 11, 28, "0 is out of range", "from 1 to"),
+    structural("hold: 10s }\n", "hold: 10s }\n    connections: per-users\n", 11, 18, "is not one of the known words", "did you mean `per-user`?"),
+    // Bounds.
+    structural("p99 < 250ms", "p101 < 250ms", 21, 5, "no percentile `p101`", "p0 to p100"),
+    structural("p99 < 250ms", "errors < 250ms", 21, 5, "errors are compared with a share", "0.1%"),
+    structural("p99 < 250ms", "p99 < 1%", 21, 5, "a latency is compared with a duration", "250ms"),
+    structural("p99 < 250ms", "error < 1%", 21, 5, "unknown metric `error`", "did you mean `errors`?"),
+    structural("p99 < 250ms", "p99 ~ 250ms", 21, 5, "compares nothing", "METRIC OP LIMIT"),
+    semantic("p99 < 250ms", "errors <= 100%", 21, 5, "always holds", "miss"),
+    semantic("p99 < 250ms", "errors < 0%", 21, 5, "can never hold", "errors <= 0%"),
+    structural("keep-ready: 50%", "abort-when: errors > 50%", 19, 22, "does not say for how long", "for 10s"),
+    // Combinations.
+    structural("    journey:", "    users: { count: 5, hold: 5s }\n    journey:", 11, 5, "`users` cannot stand together with `arrivals`", "exactly one"),
+    structural("    arrivals: { rate: 50/s, hold: 10s }\n", "", 9, 3, "names none of arrivals, users", "exactly one"),
+    structural("hold: 10s", "stages: [{ rate: 1/s, hold: 10s }]", 10, 29, "cannot stand together with `rate`", "exactly one"),
+    structural("    kill: { pick: 1 }", "    for: 5s\n    kill: {}", 18, 5, "`for` makes no sense together with `kill`", "or"),
+    structural("    kill: { pick: 1 }", "    times: 5\n    kill: {}", 18, 5, "`times` makes no sense without `every`", "`every`"),
+    structural("    kill: { pick: 1 }", "    kill: {}\n    freeze: {}", 19, 5, "`freeze` cannot stand together with `kill`", "exactly one"),
+    structural("        json: {", "        body: x\n        json: {", 16, 9, "`json` cannot stand together with `body`", "exactly one"),
+    structural("  local:\n", "  url: http://localhost\n  local:\n", 5, 3, "`local` cannot stand together with `url`", "exactly one"),
+    structural("- get: /products", "- fetch: /products", 12, 9, "unknown key `fetch`", "get, post"),
+    structural("- get: /products", "- url: /products", 12, 9, "unknown key `url`", "`get: /path`"),
+    // Time.
+    semantic("at: 5s", "at: 5s\n    name: a\n    freeze: {}\n  - at: 6s\n    name: a", 21, 11, "a fault is called `a` already", "a name of its own"),
+    semantic("- p99 < 250ms\n  - recovery: 10s", "- { slo: p99 < 1s, phase: before }\nrun: { warm-up: 5s }", 21, 29, "no time before the first fault", "later than 5s"),
+    semantic("  - at: 5s\n    kill: { pick: 1 }\nguard: { keep-ready: 50% }\nexpect:\n  - p99 < 250ms\n  - recovery: 10s\n", "  []\nexpect:\n  - { slo: p99 < 1s, phase: after }\n", 19, 29, "there are none", "`faults` in the scenario"),
+    semantic("hold: 10s", "hold: 0s", 10, 5, "`arrivals` lasts no time at all", "above 0s"),
+    semantic("50/s", "0/s", 10, 5, "`arrivals` never sends anything", "above zero"),
+    semantic("at: 5s", "at: 10s", 17, 9, "after the end of all traffic, at 10s", "before 10s"),
+    semantic("guard:", "run: { warm-up: 10s }\nguard:", 19, 17, "the warm-up is as long as all traffic", "less than 10s"),
+    // Names.
+    semantic("pick: 1", "name: shop-4", 18, 19, "the target has no instance `shop-4`", "shop-1 to shop-3"),
+    semantic("pick: 1", "pick: 4", 18, 19, "4 of 3 instances cannot be picked", "at most 3"),
+    semantic("keep-ready: 50%", "keep-ready: 4", 19, 22, "4 instances cannot stay ready: there are 3", "at most 3"),
+    semantic("keep-ready: 50%", "keep-ready: 3", 18, 5, "the guard never lets this fault through", "lower `keep-ready`"),
+    semantic("- post: /cart\n", "- post: /cart\n        name: GET /products\n", 15, 15, "called `GET /products` already, on line 12", "a name of its own"),
+    semantic("- p99 < 250ms", "- p99 < 250ms\n  - { slo: p99 < 1s, flow: brows }", 22, 28, "there is no flow `brows`", "did you mean `browse`?"),
+    semantic("- p99 < 250ms", "- p99 < 250ms\n  - { slo: p99 < 1s, step: GET /product }", 22, 28, "there is no step `GET /product`", "did you mean `GET /products`?"),
+    semantic("- p99 < 250ms", "- { slo: p99 < 1s, phase: before }", 22, 5, "nothing says when the service is well again", "`slo` in the recovery"),
+    semantic("- p99 < 250ms", "- p99 < 250ms\n  - { slo: errors < 1%, of: service }", 22, 25, "`of` chooses between latencies", "percentile"),
+    structural("browse:", "b/rowse:", 9, 3, "`b/rowse` cannot be a key here", "letters"),
+    // Templates.
+    semantic("{{ id }}", "{{ ids }}", 15, 25, "variable `ids` is not defined here", "did you mean `id`?"),
+    semantic("{{ id }}", "{{ id", 15, 22, "never closed", "{{ NAME }}"),
+    semantic("{{ id }}", "{{ random(5) }}", 15, 22, "two whole numbers", "random(LOW, HIGH)"),
+    semantic("get: /products", "get: /products/{{ id }}", 12, 27, "variable `id` is not defined here", "earlier step"),
+    semantic("extract: { id:", "extract: { user: $.u, id:", 13, 20, "`user` is built in", "a name other than"),
+    semantic("- get: /products\n        extract: { id: \"$.items[0].id\" }\n", "- choose:\n          - journey: [{ get: /a, extract: { id: $.a } }]\n          - journey: [{ get: /b }]\n", 16, 25, "set in some branches only", "whichever branch"),
+    // Expressions of others.
+    semantic("$.items[0].id", "$.items[", 13, 24, "is not a JSON path", "RFC 9535"),
+    structural("$.items[0].id", "items.id", 13, 24, "is not a JSON path", "RFC 9535"),
+    semantic("{ id: \"$.items[0].id\" }", "{ id: { regex: 'a(' } }", 13, 33, "is not a regular expression: unclosed group", "a regular expression"),
+    semantic("{ id: \"$.items[0].id\" }", "{ id: { regex: 'a(b)', group: 2 } }", 13, 48, "no group 2", "0 (all of the match) to 1"),
+    semantic("- post: /cart\n", "- post: /cart\n        headers: { x: \"a\\nb\" }\n", 15, 23, "no line ends or control characters", "one line"),
+    structural("- post: /cart\n", "- post: /cart\n        headers: { x y: a }\n", 15, 20, "`x y` cannot be a key here", "a header name"),
+    semantic("- post: /cart\n", "- post: /cart\n        headers: { Content-Length: 5 }\n", 15, 20, "set by the program itself", "no such header"),
+    semantic("post: /cart", "post: cart", 14, 15, "a path begins with `/`", "did you mean `/cart`?"),
+    semantic("post: /cart", "post: http://x/cart", 14, 15, "scheme and host are the target's", "`/`"),
+    semantic("post: /cart", "post: /a b", 14, 15, "characters that a request cannot have", "percent-encoded"),
+    semantic("squall demo --port {port}", "squall demo 'x", 6, 14, "a quote ' in the command is never closed", "shell"),
+    semantic("squall demo --port {port}", "squall demo", 6, 14, "does not tell an instance its port", "{port}"),
+    // Transports.
+    semantic("hold: 10s }\n", "hold: 10s }\n    transport: lean\n    protocol: http2\n", 11, 16, "lean transport speaks HTTP/1.1 only", "reqwest"),
+    semantic("hold: 10s }\n    journey:\n      - get: /products\n", "hold: 10s }\n    transport: lean\n    journey:\n      - get: /products\n        follow-redirects: true\n", 14, 9, "does not follow redirects", "reqwest"),
+    semantic("hold: 10s }\n", "hold: 10s }\n    connections: { streams: 5 }\n", 11, 20, "only HTTP/2 has streams", "http2"),
+    // Targets and files.
+    semantic("  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n", "  url: http://localhost\n", 13, 1, "not broken", "`local` target"),
+    structural("  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n", "  url: localhost:80\n", 4, 8, "is not a URL", "https://"),
+    semantic("        json: { id: \"{{ id }}\" }\n", "        file: no/such.json\n", 15, 15, "there is no file `./no/such.json`", "relative to"),
+    semantic("hold: 10s }\n", "hold: 10s }\n    data: { u: { csv: none.csv } }\n", 11, 23, "there is no file `./none.csv`", "relative to"),
+    semantic("    instances: 3\n", "    instances: 3\n    tls: { ca: ca.pem }\n", 8, 16, "there is no file `./ca.pem`", "relative to"),
+    semantic("faults:\n  - at: 5s\n    kill: { pick: 1 }\n", "", 19, 15, "recovery is from faults, and there are none", "`faults`"),
+    semantic("base", "${NOT_SET}", 2, 7, "environment variable `NOT_SET` is not set", "${NOT_SET:-default}"),
+];
