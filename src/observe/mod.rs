@@ -1,1 +1,3 @@
 //! Observers.
+
+pub mod usage;
