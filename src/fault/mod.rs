@@ -1,1 +1,18 @@
-//! Faults: selection, schedule, guard, ledger.
+//! Faults: when (schedule), whom (selection), whether (guard), and that all of it is taken back (ledger, injector).
+//!
+//! The first three are pure decisions. What a fault does to an instance is the platform's; what it meant for users
+//! is for `judge`. Nothing here generates load.
+
+mod guard;
+mod injector;
+mod ledger;
+mod schedule;
+mod select;
+mod undo;
+
+pub use guard::{AbortMonitor, allow};
+pub use injector::Injector;
+pub use ledger::{Ledger, LedgerError, Pending};
+pub use schedule::{Occurrence, occurrences};
+pub use select::select;
+pub use undo::{UndoFailure, UndoReport, undo_ledger};

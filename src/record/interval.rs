@@ -147,7 +147,11 @@ pub struct StepSecond {
     /// Requests that ended in this second, by how.
     pub ended: BTreeMap<Outcome, u64>,
     /// Statuses of the answered ones.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "statuses",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub statuses: BTreeMap<u16, u64>,
     /// Arrivals given up because `max-in-flight` journeys were under way (first steps only).
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -218,7 +222,23 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// Reads number keys as text: inside a flattened, tagged enum (which an event is) serde does not turn the text
+/// keys of JSON back into numbers.
+fn statuses<'de, D: serde::Deserializer<'de>>(d: D) -> Result<BTreeMap<u16, u64>, D::Error> {
+    let texts = BTreeMap::<String, u64>::deserialize(d)?;
+    let numbers = texts.into_iter().map(|(key, count)| {
+        let status = key.parse().map_err(serde::de::Error::custom)?;
+        Ok((status, count))
+    });
+    numbers.collect()
+}
+
 /// A second with its histograms: what traffic hands over, and what a reader gives back.
+///
+/// A record must grow slowly, so a reader gives back less than was handed over. Response times are exact, each
+/// second. Service times are those of the second, at 2 significant digits. The rest (connect, TLS, first byte,
+/// instances) is kept at 2 digits for up to half a minute together, and comes with the last second of that time;
+/// a fault, an undo or a change of phase begins a new one. Counts are always exact.
 #[derive(Debug, Clone, Default)]
 pub struct Interval {
     /// The counts.

@@ -1,0 +1,274 @@
+//! Carries faults out: waits for their time, asks selection and guard, and takes every change back.
+//!
+//! Before a change is made its undo is in the ledger and the injection in the record, both on disk; if either
+//! cannot be written, the change is not made. An undo, once it is needed, is done whatever else fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::undo::{UndoFailure, undo_with_retries};
+use super::{Ledger, Occurrence, occurrences};
+use crate::platform::{Instance, Platform, PlatformError, Undo};
+use crate::record::{Level, Micros, Sink, UndoEvent, What};
+use crate::scenario::{FaultKind, FaultSpec, Guard};
+
+mod inject;
+
+/// An injection that begins later than this after its time is noted.
+const LATE: Duration = Duration::from_millis(100);
+/// The record's disk may hang; an undo does not wait for it longer than this.
+const RECORD_LIMIT: Duration = Duration::from_secs(2);
+
+/// Injects the faults of one run and undoes them.
+///
+/// Several injections may hold the same instance by the same fault. Such a fault is lifted once, when the last of
+/// them is due, and all are recorded as undone then: each lasts at least as long as it says. Where two would set
+/// the same fault differently (a delay of 1 s on top of one of 100 ms), the second is refused.
+pub struct Injector {
+    specs: Vec<FaultSpec>,
+    guard: Guard,
+    seed: u64,
+    platform: Arc<dyn Platform>,
+    sink: Sink,
+    ledger: Ledger,
+    /// Changes that must be undone, in the order in which they were made.
+    active: Vec<Active>,
+    /// Changes being made, as tasks of their own: a panic stays there, and they can be ended.
+    applying: JoinSet<Applied>,
+    /// Number of the last injection.
+    injections: u32,
+    /// Injections begun, which is what the guard counts.
+    made: u32,
+    /// The most places seen.
+    slots: usize,
+}
+
+/// A change that must be undone.
+struct Active {
+    id: u64,
+    injection: u32,
+    kind: FaultKind,
+    undo: Undo,
+    /// When it is to be undone; `None`: at the end.
+    due: Option<Instant>,
+    /// Its time is over; it waits for others that hold the same.
+    over: bool,
+}
+
+/// How making one change went.
+struct Applied {
+    instance: String,
+    at: Micros,
+    result: Result<(), PlatformError>,
+}
+
+impl Injector {
+    /// An injector that has done nothing yet.
+    pub fn new(
+        specs: Vec<FaultSpec>,
+        guard: Guard,
+        seed: u64,
+        platform: Arc<dyn Platform>,
+        sink: Sink,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            specs,
+            guard,
+            seed,
+            platform,
+            sink,
+            ledger,
+            active: Vec::new(),
+            applying: JoinSet::new(),
+            injections: 0,
+            made: 0,
+            slots: 0,
+        }
+    }
+
+    /// Injects and undoes until nothing is left to do, traffic ends or the run is cancelled. What is still in
+    /// force then is for [`Injector::undo_all`], which the caller must call, however this ends.
+    pub async fn run(
+        &mut self,
+        traffic_start: std::time::Instant,
+        traffic: Duration,
+        cancel: CancellationToken,
+    ) {
+        let start = Instant::from_std(traffic_start);
+        let end = start + traffic;
+        self.slots = slots(&self.platform.instances());
+        let mut planned = occurrences(&self.specs, traffic).into_iter().peekable();
+        while !cancel.is_cancelled() {
+            let inject_at = planned.peek().map(|o| start + o.at);
+            let undo_at = self.active.iter().filter_map(|a| a.due).min();
+            let Some(next) = [inject_at, undo_at].into_iter().flatten().min() else {
+                return;
+            };
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = sleep_until(next.min(end)) => {}
+            }
+            if next >= end {
+                return;
+            }
+            // At the same moment the old fault goes before the new one comes.
+            if undo_at == Some(next) {
+                self.undo_due(next).await;
+            } else if let Some(occurrence) = planned.next() {
+                self.note_if_late(&occurrence, next);
+                self.inject(&occurrence, &cancel).await;
+            }
+        }
+    }
+
+    /// Undoes everything that is in force, latest first, and lists what could not be undone. May be called again.
+    pub async fn undo_all(&mut self) -> Vec<UndoFailure> {
+        // A change still under way would come after its undo.
+        self.settle_applying().await;
+        let mut failures = Vec::new();
+        let mut undos: Vec<Undo> = Vec::new();
+        for active in self.active.iter().rev() {
+            if !undos.contains(&active.undo) {
+                undos.push(active.undo.clone());
+            }
+        }
+        for undo in undos {
+            failures.extend(self.undo(&undo).await);
+        }
+        failures
+    }
+
+    fn note_if_late(&self, occurrence: &Occurrence, due: Instant) {
+        let late = Instant::now().saturating_duration_since(due);
+        if late > LATE {
+            self.sink.note(
+                Level::Warning,
+                format!(
+                    "fault `{}` was due {} ms before it was injected: the machine is overloaded, or an earlier \
+                     fault took long",
+                    self.specs[occurrence.spec].name,
+                    late.as_millis()
+                ),
+            );
+        }
+    }
+
+    /// Undoes what is due, unless others that are not due hold the same.
+    async fn undo_due(&mut self, now: Instant) {
+        let mut undos: Vec<Undo> = Vec::new();
+        for active in &mut self.active {
+            if active.due.is_some_and(|due| due <= now) {
+                active.due = None;
+                active.over = true;
+                if !undos.contains(&active.undo) {
+                    undos.push(active.undo.clone());
+                }
+            }
+        }
+        for undo in undos {
+            let mut same = self.active.iter().filter(|a| a.undo == undo);
+            let Some(holder) = same.find(|a| !a.over) else {
+                // A failure is recorded, stays in the ledger, and is tried again at the end.
+                self.undo(&undo).await;
+                continue;
+            };
+            self.sink.note(
+                Level::Info,
+                format!(
+                    "`{}` of {} is due to be undone, but injection {} holds it still",
+                    holder.kind.name(),
+                    undo.instance(),
+                    holder.injection
+                ),
+            );
+        }
+    }
+
+    /// Undoes one thing for all injections that hold it.
+    async fn undo(&mut self, undo: &Undo) -> Vec<UndoFailure> {
+        let holders = self.active.iter().filter(|a| a.undo == *undo);
+        let holders: Vec<(u64, u32)> = holders.map(|a| (a.id, a.injection)).collect();
+        for &(_, injection) in &holders {
+            // An undo is done even where it cannot be recorded.
+            let event = What::Undo(undo_event(injection, undo, None, None));
+            let _ = timeout(RECORD_LIMIT, self.sink.emit_durable(event)).await;
+        }
+        let result = undo_with_retries(|| {
+            let (platform, undo) = (self.platform.clone(), undo.clone());
+            async move {
+                // A task of its own, so that a panic is an error like any other.
+                let task = tokio::spawn(async move { platform.undo(&undo).await });
+                let guard = AbortOnDrop(task.abort_handle());
+                let joined = task.await;
+                drop(guard);
+                match joined {
+                    Ok(result) => result,
+                    Err(e) => Err(PlatformError::Failed(e.to_string())),
+                }
+            }
+        })
+        .await;
+        let at = self.sink.clock().now();
+        let mut failures = Vec::new();
+        for (id, injection) in holders {
+            let error = result.as_ref().err().cloned();
+            let event = undo_event(injection, undo, Some(error.is_none()), error.clone());
+            self.sink.emit_at(at, What::Undo(event));
+            if let Err(e) = self
+                .ledger
+                .settle(id, result.as_ref().copied().map_err(|e| e.as_str()))
+            {
+                self.sink.note(Level::Warning, e.to_string());
+            }
+            if let Some(error) = error {
+                let undo = undo.clone();
+                failures.push(UndoFailure {
+                    injection,
+                    undo,
+                    error,
+                });
+            }
+        }
+        if failures.is_empty() {
+            self.active.retain(|a| a.undo != *undo);
+        }
+        failures
+    }
+}
+
+fn undo_event(
+    injection: u32,
+    undo: &Undo,
+    done: Option<bool>,
+    detail: Option<String>,
+) -> UndoEvent {
+    UndoEvent {
+        injection,
+        undo: undo.clone(),
+        done,
+        detail,
+    }
+}
+
+/// Ends a task when the one that waits for it gives up.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn slots(instances: &[Instance]) -> usize {
+    let slots: std::collections::BTreeSet<_> = instances.iter().map(|i| &i.slot).collect();
+    slots.len()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,83 @@
+//! Undoing with patience: a few bounded attempts, for the injector of a living run and for the ledger of a dead one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::{Ledger, LedgerError, Pending};
+use crate::platform::{PlatformError, Undo};
+
+/// An attempt to undo that takes longer has failed.
+const UNDO_LIMIT: Duration = Duration::from_secs(5);
+/// So many attempts to undo, with these waits between them.
+const UNDO_WAITS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+];
+
+/// An undo that did not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoFailure {
+    /// The injection that needs it.
+    pub injection: u32,
+    /// What is left to be done.
+    pub undo: Undo,
+    /// How the last attempt failed.
+    pub error: String,
+}
+
+/// A few attempts, each bounded in time; the error of the last.
+pub(super) async fn undo_with_retries<F>(attempt: impl Fn() -> F) -> Result<(), String>
+where
+    F: Future<Output = Result<(), PlatformError>>,
+{
+    let mut error = String::new();
+    for wait in UNDO_WAITS {
+        sleep(wait).await;
+        error = match timeout(UNDO_LIMIT, attempt()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => format!("no answer within {} s", UNDO_LIMIT.as_secs()),
+        };
+    }
+    Err(error)
+}
+
+/// What undoing a ledger came to.
+#[derive(Debug, Default)]
+pub struct UndoReport {
+    /// What was undone.
+    pub done: Vec<Pending>,
+    /// What could not be.
+    pub failed: Vec<UndoFailure>,
+    /// Lines of the ledger that could not be read; what they asked for is not known.
+    pub damage: Vec<String>,
+}
+
+/// Undoes what a ledger of a run that is over says is pending, latest first, and writes down what was done.
+pub async fn undo_ledger(
+    path: &Path,
+    undo: impl AsyncFn(&Undo) -> Result<(), PlatformError>,
+) -> Result<UndoReport, LedgerError> {
+    let mut ledger = Ledger::open(path)?;
+    let mut report = UndoReport {
+        damage: ledger.damage().to_vec(),
+        ..Default::default()
+    };
+    for pending in ledger.pending().into_iter().rev() {
+        let result = undo_with_retries(|| undo(&pending.undo)).await;
+        // What was done counts, also where the ledger's disk is full: it may be done again, nothing is lost.
+        let _ = ledger.settle(pending.id, result.as_ref().copied().map_err(|e| e.as_str()));
+        match result {
+            Ok(()) => report.done.push(pending),
+            Err(error) => report.failed.push(UndoFailure {
+                injection: pending.injection,
+                undo: pending.undo,
+                error,
+            }),
+        }
+    }
+    Ok(report)
+}
