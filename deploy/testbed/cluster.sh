@@ -112,10 +112,14 @@ ${KUBELET_YAML:-}
 C
   local c; for c in /sys/fs/cgroup/*/; do mkdir -p ${c}kn$i
     [ -f ${c}cpuset.cpus ] && { cat ${c}cpuset.cpus >${c}kn$i/cpuset.cpus; cat ${c}cpuset.mems >${c}kn$i/cpuset.mems; }; true; done
-  start kn$i containerd$i containerd -c $N/containerd.toml
+  # A mount namespace a node: the kubelet's logs are always in /var/log/pods, and each kubelet removes there what
+  # it does not know, the other nodes' logs among it.
+  mkdir -p $N/logs
+  start kn$i containerd$i unshare --mount --propagation slave sh -c "mount --bind $N/logs /var/log/pods && exec containerd -c $N/containerd.toml"
   wait_for 30 "containerd of n$i" ctr -a $N/containerd.sock version
   local t; for t in "$S"/images/*.tar; do import $i "$t"; done
-  start kn$i kubelet$i $BIN/kubelet --kubeconfig=$S/kubeconfig --config=$N/kubelet.yaml --root-dir=$N/kubelet \
+  local pid ticks; read -r pid ticks <$S/pid/containerd$i
+  start kn$i kubelet$i nsenter --mount=/proc/$pid/ns/mnt $BIN/kubelet --kubeconfig=$S/kubeconfig --config=$N/kubelet.yaml --root-dir=$N/kubelet \
     --container-runtime=remote --container-runtime-endpoint=unix://$N/containerd.sock --hostname-override=n$i --node-ip=10.200.0.1$i \
     --cert-dir=$N/pki --node-labels=topology.kubernetes.io/zone=z$i ${KUBELET_ARGS:-}
   start kn$i proxy$i $BIN/kube-proxy --kubeconfig=$S/kubeconfig --proxy-mode=iptables --hostname-override=n$i --conntrack-max-per-core=0 ${PROXY_ARGS:-}
@@ -135,6 +139,7 @@ case $cmd in
 up)
   NODES=${1:-2}
   check_machine
+  mkdir -p /var/log/pods
   [ -x $BIN/kubelet ] || die "no Kubernetes programs in $BIN: run $HERE/build.sh first"
   [ -e $S/kubeconfig ] && die "a cluster's state is in $S already: cluster.sh down first"
   mkdir -p $S/{log,pid,etcd,images}
@@ -164,6 +169,7 @@ load)
   for i in $(nodes); do import $i "$1"; done
   ;;
 node-down)
+  set -- "${1#n}"
   [ $# = 1 ] && [ -d $S/n$1 ] || usage
   # The link first: a machine without power answers nothing, not even with a reset.
   inns kcp ip link set kv$1 down
@@ -172,6 +178,7 @@ node-down)
   wait_for 20 "the containers of n$1 to end" no_containers_run $1
   ;;
 node-up)
+  set -- "${1#n}"
   [ $# = 1 ] && [ -d $S/n$1 ] || usage
   inns kcp ip link set kv$1 up
   stop containerd$1

@@ -48,7 +48,10 @@ if [ $shop = yes ]; then
   manifests=${manifests//squall.local\/image: unknown/squall.local\/image: \"$digest\"}
   kc apply -f - <<<"$manifests" >/dev/null
   for d in front catalog cart; do kc -n shop rollout status deployment/$d --timeout=120s >/dev/null || die "deployment $d did not become ready: kubectl -n shop describe pods"; done
-  say "shop: $(kc -n shop get pods --no-headers | grep -c ' Running ') pods run; front is at http://$(kc -n shop get service front -o 'jsonpath={.spec.clusterIP}')"
+  # The client's own kube-proxy hears of the endpoints a moment later.
+  front=http://$(kc -n shop get service front -o 'jsonpath={.spec.clusterIP}')
+  wait_for 30 "the front to answer at $front" inns $CLIENT_NS curl -sf -m 2 "$front/products"
+  say "shop: $(kc -n shop get pods --no-headers | grep -c ' Running ') pods run; front is at $front"
 fi
 cat <<T
 The cluster is up. Its network is in namespaces of its own; a client runs in namespace $CLIENT_NS:

@@ -896,6 +896,19 @@ impl FaultKind {
             FaultKind::BadRollout { .. } => "bad-rollout",
         }
     }
+    /// Whether only a cluster can make it, and no local target.
+    pub fn is_of_cluster(&self) -> bool {
+        !matches!(
+            self,
+            FaultKind::Kill
+                | FaultKind::Stop { .. }
+                | FaultKind::Freeze
+                | FaultKind::Delay { .. }
+                | FaultKind::Drop { .. }
+                | FaultKind::Reset { .. }
+                | FaultKind::BlackHole
+        )
+    }
     /// Whether the instance is gone afterwards and a replacement must come.
     pub fn ends_instance(&self) -> bool {
         matches!(
@@ -908,6 +921,13 @@ impl FaultKind {
         )
     }
 }
+
+/// Label by which an instance shows the node that it runs on, where its platform has nodes.
+pub const NODE_LABEL: &str = "squall.node";
+/// Label for the zone of that node.
+pub const ZONE_LABEL: &str = "squall.zone";
+/// Label for what makes and replaces it: `Deployment/front`.
+pub const OWNER_LABEL: &str = "squall.owner";
 
 /// Which instances a fault hits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

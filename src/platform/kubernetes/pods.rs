@@ -7,13 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::platform::Instance;
 use crate::record::{Incident, InstanceEvent, InstanceState, What};
-
-/// Label under which an instance shows its node, for selection.
-pub const NODE: &str = "squall.node";
-/// Label for its zone.
-pub const ZONE: &str = "squall.zone";
-/// Label for its owner, `Deployment/front`.
-pub const OWNER: &str = "squall.owner";
+use crate::scenario::{NODE_LABEL as NODE, OWNER_LABEL as OWNER, ZONE_LABEL as ZONE};
 
 /// What makes and replaces a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
