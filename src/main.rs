@@ -7,7 +7,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 enum Command {
     /// Run the demo service
-    Demo(squall::demo::Options),
+    Demo(Box<squall::demo::Options>),
     #[command(name = "__exec", hide = true)]
     Exec {
         parent: u32,
@@ -20,7 +20,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
-        Command::Demo(options) => squall::demo::main(options),
+        Command::Demo(options) => squall::demo::main(*options),
         Command::Exec { parent, command } => {
             Err(squall::platform::local::shim::exec(parent, command))
         }

@@ -1,161 +1,17 @@
 //! The Kubernetes platform against a real cluster. Skipped, with a word, unless root asks with SQUALL_TESTBED=1.
 
 mod bed;
+mod harness;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bed::{Bed, DEAF, SERVE, bed, script, until};
+use bed::{DEAF, SERVE, script, until};
+use harness::{refused, run, says, target, with_bed};
 use squall::platform::kubernetes::{KubernetesPlatform, UNDO_ANNOTATION};
-use squall::platform::{Change, Endpoint, Platform, PlatformError, Undo};
-use squall::record::{Clock, Entry, Event, Incident, InstanceState, Sink, View, What};
+use squall::platform::{Platform, PlatformError, Undo};
+use squall::record::{Clock, Incident, InstanceState, Sink, View, What};
 use squall::scenario::{FaultKind, KubernetesTarget, Reach};
-
-/// Runs a test in the cluster's network, or not at all.
-fn with_bed<F: Future<Output = ()>>(test: impl FnOnce(Arc<Bed>) -> F) {
-    let Some(bed) = bed() else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test(Arc::new(bed)));
-}
-
-fn target(bed: &Bed, namespace: &str) -> KubernetesTarget {
-    KubernetesTarget {
-        kubeconfig: Some(bed.kubeconfig.clone()),
-        context: None,
-        namespace: Some(namespace.into()),
-        service: "web".into(),
-        port: None,
-        scheme: "http".into(),
-        reach: Reach::Auto,
-        common: Default::default(),
-    }
-}
-
-/// A started platform, and all it has told.
-struct Running {
-    platform: KubernetesPlatform,
-    endpoint: Endpoint,
-    events: Arc<Mutex<Vec<Event>>>,
-}
-
-async fn run(target: &KubernetesTarget) -> Running {
-    let (sink, mut entries) = Sink::new(Clock::start());
-    let platform = KubernetesPlatform::connect(target, &[], sink)
-        .await
-        .expect("connect");
-    let events = Arc::new(Mutex::new(Vec::new()));
-    let told = events.clone();
-    tokio::spawn(async move {
-        while let Some(entry) = entries.recv().await {
-            if let Entry::Event(event) = entry {
-                told.lock().unwrap().push(event);
-            }
-        }
-    });
-    let endpoint = platform.start().await.expect("start");
-    Running {
-        platform,
-        endpoint,
-        events,
-    }
-}
-
-impl Running {
-    fn names(&self) -> Vec<String> {
-        self.platform
-            .instances()
-            .into_iter()
-            .map(|i| i.name)
-            .collect()
-    }
-
-    async fn apply(&self, kind: FaultKind, instance: &str) -> Result<Option<Undo>, PlatformError> {
-        let change = Change {
-            kind,
-            instance: instance.into(),
-        };
-        let undo = self.platform.undo_of(&change)?;
-        self.platform.apply(&change).await?;
-        Ok(undo)
-    }
-
-    /// Waits until one of the events told is this.
-    async fn told(&self, what: &str, mut is: impl FnMut(&What) -> bool) -> Event {
-        let end = Instant::now() + Duration::from_secs(60);
-        loop {
-            let found = self
-                .events
-                .lock()
-                .unwrap()
-                .iter()
-                .find(|e| is(&e.what))
-                .cloned();
-            if let Some(event) = found {
-                return event;
-            }
-            assert!(
-                Instant::now() < end,
-                "never told: {what}; told: {:#?}",
-                self.events.lock().unwrap()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Waits until this is so.
-    async fn told_now(&self, what: &str, is: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + Duration::from_secs(60);
-        while !is(self) {
-            assert!(Instant::now() < end, "waited in vain for {what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn state(&self, name: &str, state: InstanceState) -> Event {
-        let what = format!("{name} {state:?}");
-        self.told(
-            &what,
-            |w| matches!(w, What::Instance(e) if e.name == name && e.state == state),
-        )
-        .await
-    }
-
-    async fn get(&self) -> String {
-        let response = reqwest::get(format!("{}/index.html", self.endpoint.base_url))
-            .await
-            .expect("a response");
-        response.text().await.expect("a body").trim().to_string()
-    }
-
-    fn count(&self, is: impl Fn(&What) -> bool) -> usize {
-        self.events
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|e| is(&e.what))
-            .count()
-    }
-}
-
-async fn refused(target: &KubernetesTarget) -> PlatformError {
-    let (sink, _entries) = Sink::new(Clock::start());
-    match KubernetesPlatform::connect(target, &[], sink).await {
-        Ok(_) => panic!("connected to {target:?}"),
-        Err(e) => e,
-    }
-}
-
-#[track_caller]
-fn says(error: &PlatformError, words: &[&str]) {
-    let text = error.to_string();
-    for word in words {
-        assert!(text.contains(word), "no '{word}' in: {text}");
-    }
-}
 
 #[test]
 fn what_is_wrong_is_said_before_any_traffic() {

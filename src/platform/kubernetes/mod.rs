@@ -30,6 +30,7 @@ mod forward;
 mod observe;
 pub mod permissions;
 pub mod pods;
+mod signal;
 pub mod target;
 mod view;
 mod watch;
