@@ -1,29 +1,16 @@
-//! The program `squall`.
+//! The squall program: reads the command line, hands over to the command, exits with its code.
 
-use std::ffi::OsString;
+mod cli;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
-#[derive(Debug, Parser)]
-enum Command {
-    /// Run the demo service
-    Demo(Box<squall::demo::Options>),
-    #[command(name = "__exec", hide = true)]
-    Exec {
-        parent: u32,
-        #[arg(last = true)]
-        command: Vec<OsString>,
-    },
-    #[command(name = "__reaper", hide = true)]
-    Reaper,
-}
-
-fn main() -> anyhow::Result<()> {
-    match Command::parse() {
-        Command::Demo(options) => squall::demo::main(*options),
-        Command::Exec { parent, command } => {
-            Err(squall::platform::local::shim::exec(parent, command))
-        }
-        Command::Reaper => squall::platform::local::reaper::main(std::io::stdin().lock()),
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    cli::log::init(cli.verbose);
+    match cli.run() {
+        Ok(exit) => exit.into(),
+        Err(error) => cli::exit::report(&error),
     }
 }

@@ -28,6 +28,17 @@ pub struct UndoFailure {
     pub error: String,
 }
 
+impl std::fmt::Display for UndoFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            undo,
+            injection,
+            error,
+        } = self;
+        write!(f, "{undo} (injection {injection}): {error}")
+    }
+}
+
 /// A few attempts, each bounded in time; the error of the last.
 pub(super) async fn undo_with_retries<F>(attempt: impl Fn() -> F) -> Result<(), String>
 where

@@ -1,12 +1,75 @@
 //! From a record to verdicts: pure functions, no clock, no network, no files.
+//!
+//! [`summarize`] gives the run in numbers, [`judge`] one verdict for each expectation and one on the generator,
+//! [`explain()`] what an oracle checks and how it can be wrong. One file per oracle: `slo`, `recovery`, `generator`;
+//! below them [`timeline`] lays a record out in time and [`bounds`] decides a bound on counts. How verdicts are
+//! printed is for `report`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Micros;
+use crate::record::{Ended, Micros, Record};
+use crate::scenario::Expectation;
 
+mod analysis;
+pub mod bounds;
+mod compute;
+mod explain;
+mod generator;
+mod impact;
+mod injection;
+mod recovery;
+mod recovery_evidence;
+mod restore;
+mod slo;
+mod slo_evidence;
+mod stats;
 mod summary;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod timeline;
+mod trace;
+pub mod words;
 
+pub use explain::{ORACLES, explain};
 pub use summary::*;
+
+/// The run in numbers.
+pub fn summarize(record: &Record) -> Summary {
+    compute::summary(&analysis::Analysis::new(record))
+}
+
+/// Judges every expectation of the record's scenario, in its order, and the generator last.
+pub fn judge(record: &Record) -> Vec<Verdict> {
+    let analysis = analysis::Analysis::new(record);
+    let expect = record.header.scenario.expect.iter();
+    expect
+        .map(|expectation| match expectation {
+            Expectation::Slo(expected) => slo::judge(&analysis, expected),
+            Expectation::Recovery(expected) => recovery::judge(&analysis, expected),
+        })
+        .chain(std::iter::once(generator::verdict(&analysis.generator)))
+        .collect()
+}
+
+/// The worst of the verdicts; PASS for none.
+pub fn overall(verdicts: &[Verdict]) -> Ruling {
+    let rulings = verdicts.iter().map(|v| v.verdict);
+    rulings.max().unwrap_or(Ruling::Pass)
+}
+
+/// The exit code that a run's verdicts and its end stand for (ARCHITECTURE.md). A record that stops in the middle
+/// is inconclusive unless something failed for certain. What went wrong outside the verdicts (bad input, a failed
+/// undo) has codes of its own, and goes before.
+pub fn exit_code(verdicts: &[Verdict], ended: Option<&Ended>) -> u8 {
+    match (ended, overall(verdicts)) {
+        (Some(Ended::Aborted { .. }), _) => 4,
+        (_, Ruling::Fail) => 1,
+        (_, Ruling::Inconclusive) | (None, Ruling::Pass) => 3,
+        (Some(Ended::Completed), Ruling::Pass) => 0,
+    }
+}
 
 /// PASS, FAIL or INCONCLUSIVE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -93,6 +93,15 @@ impl Undo {
     }
 }
 
+impl std::fmt::Display for Undo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Undo::Thaw { instance, pid, .. } => write!(f, "thaw {instance} (process {pid})"),
+            Undo::RestoreRoute { instance, fault } => write!(f, "lift {fault} from {instance}"),
+        }
+    }
+}
+
 /// What can go wrong with a platform.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {

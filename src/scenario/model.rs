@@ -94,6 +94,7 @@ impl<'de> Deserialize<'de> for Secret {
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant, reason = "there is one a run")]
 pub enum Target {
     /// Processes of this machine behind a loopback balancer: the embedded default.
     Local(LocalTarget),

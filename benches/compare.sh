@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Compares squall with other load generators on this machine, and writes docs/benchmarks.md.
+#
+#   benches/compare.sh                 everything: about 40 minutes
+#   benches/compare.sh --only keep-alive,stall --seconds 3 --rounds 3
+#   benches/compare.sh --no-install    with what is already there
+#
+# Needs Linux with two cores, Debian's packages (as root), python3, cargo and npm. Peers that cannot be installed are left out, and
+# the result says which and why. Peers that are no Debian packages go into $SQUALL_BENCH_CACHE
+# (default: ~/.cache/squall-bench), never into the checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=${SQUALL_BENCH_CACHE:-$HOME/.cache/squall-bench}
+mkdir -p "$cache"
+
+note() { echo "$*" >&2; }
+
+install_debian() { # program, package
+    command -v "$1" >/dev/null && return
+    note "installing $2"
+    apt-get install -y -qq "$2" >"$cache/$2.log" 2>&1 || note "cannot install $2: see $cache/$2.log"
+}
+
+install_peers() {
+    command -v apt-get >/dev/null && apt-get update -qq || note "no Debian packages here"
+    install_debian wrk wrk
+    install_debian hey hey
+    install_debian h2load nghttp2-client
+    install_debian ab apache2-utils
+    if [ ! -x "$cache/oha/bin/oha" ]; then
+        note "building oha"
+        cargo install oha --locked --root "$cache/oha" >"$cache/oha.log" 2>&1 ||
+            note "cannot install oha: see $cache/oha.log"
+    fi
+    if [ ! -x "$cache/locust/bin/locust" ]; then
+        note "installing Locust"
+        { python3 -m venv "$cache/locust" && "$cache/locust/bin/pip" install -q locust; } \
+            >"$cache/locust.log" 2>&1 || note "cannot install Locust: see $cache/locust.log"
+    fi
+    if [ ! -x "$cache/autocannon/node_modules/.bin/autocannon" ]; then
+        note "installing autocannon"
+        npm install --silent --prefix "$cache/autocannon" autocannon >"$cache/autocannon.log" 2>&1 ||
+            note "cannot install autocannon: see $cache/autocannon.log"
+    fi
+}
+
+arguments=()
+install=yes
+for argument in "$@"; do
+    if [ "$argument" = --no-install ]; then install=no; else arguments+=("$argument"); fi
+done
+[ "$install" = no ] || install_peers
+export PYTHONDONTWRITEBYTECODE=1
+cargo build --release --quiet --bin squall --example bench_server --example bench_probe
+exec python3 benches/compare.py --cache "$cache" ${arguments[@]+"${arguments[@]}"}

@@ -1,0 +1,238 @@
+"""How each load generator is called, and where it says its rate."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+
+class Failed(Exception):
+    """A generator that gave no number."""
+
+
+class Case:
+    """What is measured: the load, and the server that it is put on."""
+
+    def __init__(self, name, connections=50, body=100, keep_alive=True, tls=False):
+        self.name = name
+        self.connections = connections
+        self.body = body
+        self.keep_alive = keep_alive
+        self.tls = tls
+
+    def server_arguments(self):
+        arguments = ["--body", str(self.body)]
+        return arguments if self.keep_alive else arguments + ["--close"]
+
+
+def found(pattern, text):
+    match = re.search(pattern, text)
+    if not match:
+        raise Failed(f"no rate in its output: {text.strip()[-300:]!r}")
+    return float(match.group(1))
+
+
+class Peer:
+    """A generator. `command` returns the command line; `rate` reads requests/s from what it printed."""
+
+    #: What it cannot do, as names of attributes of a case.
+    lacks = ()
+
+    def __init__(self, program):
+        self.program = program
+
+    def can(self, case):
+        return not (
+            ("tls" in self.lacks and case.tls)
+            or ("close" in self.lacks and not case.keep_alive)
+            or ("many" in self.lacks and case.connections > 500)
+        )
+
+    def environment(self, _case):
+        return {}
+
+    def run(self, case, url, seconds, launch):
+        with tempfile.TemporaryDirectory() as folder:
+            output = launch(self.command(case, url, seconds, pathlib.Path(folder)), folder)
+            return self.rate(output, pathlib.Path(folder))
+
+
+class Wrk(Peer):
+    name = "wrk"
+
+    def command(self, case, url, seconds, _folder):
+        close = [] if case.keep_alive else ["-H", "Connection: close"]
+        return [self.program, "-t1", f"-c{case.connections}", f"-d{seconds}", *close, url]
+
+    def rate(self, output, _folder):
+        return found(r"Requests/sec:\s+([\d.]+)", output)
+
+
+class Hey(Peer):
+    name = "hey"
+
+    def command(self, case, url, seconds, _folder):
+        close = [] if case.keep_alive else ["-disable-keepalive"]
+        load = ["-z", f"{seconds}s", "-c", str(case.connections), "-cpus", "1"]
+        return [self.program, *load, *close, url]
+
+    def rate(self, output, _folder):
+        return found(r"Requests/sec:\s+([\d.]+)", output)
+
+
+class H2load(Peer):
+    name = "h2load (HTTP/1.1)"
+    lacks = ("close",)
+
+    def command(self, case, url, seconds, _folder):
+        return [self.program, "--h1", "-t1", "-c", str(case.connections), "-D", str(seconds), url]
+
+    def rate(self, output, _folder):
+        return found(r"finished in [^,]*, ([\d.]+) req/s", output)
+
+
+class Ab(Peer):
+    name = "ab"
+
+    def command(self, case, url, seconds, _folder):
+        keep = ["-k"] if case.keep_alive else []
+        # -t sets a number of requests, too: it must come first.
+        load = ["-t", str(seconds), "-n", "100000000", "-c", str(case.connections)]
+        return [self.program, "-q", *keep, *load, url]
+
+    def rate(self, output, _folder):
+        return found(r"Requests per second:\s+([\d.]+)", output)
+
+
+class Oha(Peer):
+    name = "oha"
+
+    def command(self, case, url, seconds, _folder):
+        close = [] if case.keep_alive else ["--disable-keepalive"]
+        tls = ["--insecure"] if case.tls else []
+        load = ["-z", f"{seconds}s", "-c", str(case.connections)]
+        return [self.program, "--no-tui", "--output-format", "json", *load, *close, *tls, url]
+
+    def rate(self, output, _folder):
+        return float(json.loads(output)["summary"]["requestsPerSec"])
+
+
+class Autocannon(Peer):
+    name = "autocannon"
+    lacks = ("close", "tls")
+
+    def command(self, case, url, seconds, _folder):
+        return [self.program, "-j", "-c", str(case.connections), "-d", str(seconds), url]
+
+    def rate(self, output, _folder):
+        return float(json.loads(output[output.index("{") :])["requests"]["average"])
+
+
+class Locust(Peer):
+    name = "Locust (FastHttpUser)"
+    lacks = ("close", "tls", "many")
+
+    def command(self, case, url, seconds, folder):
+        file = pathlib.Path(__file__).parent / "locustfile.py"
+        users = str(case.connections)
+        load = ["-u", users, "-r", users, "-t", f"{seconds}s"]
+        result = ["--json-file", str(folder / "stats")]
+        flags = ["--headless", "--only-summary", "-L", "ERROR", "--host", url.rstrip("/"), *result]
+        return [self.program, "-f", str(file), *flags, *load]
+
+    def rate(self, output, folder):
+        files = [json.loads(file.read_text()) for file in folder.glob("stats*")]
+        if not any(files):
+            raise Failed(f"it wrote no statistics: {output.strip()[-300:]!r}")
+        stats = files[0][0]
+        seconds = stats["last_request_timestamp"] - stats["start_time"]
+        if stats["num_failures"]:
+            raise Failed(f"{stats['num_failures']} requests failed")
+        return stats["num_requests"] / seconds
+
+
+class Squall(Peer):
+    name = "squall"
+
+    #: How a flow is loaded; overwritten by the open-loop measurements.
+    def load(self, case, seconds):
+        return f"users: {{ count: {case.connections}, hold: {seconds}s }}"
+
+    def scenario(self, case, url, seconds, threads=1):
+        connections = "per-user" if case.keep_alive else "per-request"
+        tls = ", tls: { insecure: true }" if case.tls else ""
+        return f"""squall: 1
+name: benchmark {case.name}
+target: {{ url: {{ url: "{url}"{tls} }} }}
+run: {{ threads: {threads} }}
+traffic:
+  main:
+    {self.load(case, seconds)}
+    connections: {connections}
+    journey:
+      - get: /
+        check: {{ status: 200 }}
+"""
+
+    def command(self, case, url, seconds, folder):
+        file = folder / "scenario.yaml"
+        file.write_text(self.scenario(case, url, seconds))
+        return [self.program, "run", str(file), "--quiet", "--out", str(folder / "run")]
+
+    def result(self, folder):
+        file = folder / "run" / "result.json"
+        if not file.exists():
+            raise Failed("it wrote no result.json")
+        summary = json.loads(file.read_text())["summary"]
+        if summary["all"]["failed"]:
+            raise Failed(f"{summary['all']['failed']} requests failed: {summary['all']['errors']}")
+        return summary
+
+    def rate(self, _output, folder):
+        return self.result(folder)["all"]["throughput_per_s"]
+
+
+class OpenSquall(Squall):
+    """squall with arrivals on a schedule."""
+
+    def __init__(self, program, rate, max_in_flight=10_000):
+        super().__init__(program)
+        self.arrivals = rate
+        self.max_in_flight = max_in_flight
+
+    def load(self, _case, seconds):
+        limit = f"max-in-flight: {self.max_in_flight}"
+        return f"arrivals: {{ rate: {self.arrivals}/s, hold: {seconds}s, {limit} }}"
+
+    def rate(self, _output, folder):
+        return self.result(folder)
+
+
+def available(cache):
+    """The generators that are there, and the names of those that are not."""
+    places = [
+        (Wrk, shutil.which("wrk")),
+        (Squall, pathlib.Path("target/release/squall").resolve()),
+        (H2load, shutil.which("h2load")),
+        (Oha, cache / "oha/bin/oha"),
+        (Ab, shutil.which("ab")),
+        (Hey, shutil.which("hey")),
+        (Autocannon, cache / "autocannon/node_modules/.bin/autocannon"),
+        (Locust, cache / "locust/bin/locust"),
+    ]
+    here = [kind(str(place)) for kind, place in places if place and pathlib.Path(place).exists()]
+    names = {peer.name for peer in here}
+    return here, [kind.name for kind, _ in places if kind.name not in names]
+
+
+def version(peer):
+    """The first line of what a generator says of itself."""
+    for flag in ("--version", "-V", "-v"):
+        done = subprocess.run([peer.program, flag], capture_output=True, text=True)
+        text = (done.stdout + done.stderr).strip().splitlines()
+        match = re.search(r"\d+\.\d+[\w.-]*", text[0]) if text else None
+        if match:
+            return match.group(0)
+    return "(says no version)"

@@ -1,0 +1,58 @@
+//! Exit codes, and the one place where errors are printed.
+
+use std::process::ExitCode;
+
+use squall::judge::Ruling;
+use squall::run::RunError;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All verdicts pass.
+    Pass = 0,
+    /// A verdict failed.
+    Fail = 1,
+    /// Bad input; nothing was touched.
+    BadInput = 2,
+    /// It cannot be told.
+    Inconclusive = 3,
+    /// Ended before its time; everything undone.
+    Aborted = 4,
+    /// The platform or target could not be reached.
+    Unreachable = 5,
+    /// An undo failed.
+    UndoFailed = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl From<Ruling> for Exit {
+    fn from(ruling: Ruling) -> Self {
+        match ruling {
+            Ruling::Pass => Exit::Pass,
+            Ruling::Fail => Exit::Fail,
+            Ruling::Inconclusive => Exit::Inconclusive,
+        }
+    }
+}
+
+/// Prints an error with its causes and gives its exit code. An error of no known kind is bad input: everything
+/// that can go wrong once a run has begun is a [`RunError`].
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(problems) = error.downcast_ref::<squall::scenario::Problems>() {
+        eprint!("{problems}");
+        return Exit::BadInput.into();
+    }
+    eprintln!("error: {error:#}");
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Unreachable(_)) => Exit::Unreachable,
+        Some(RunError::Aborted(_)) => Exit::Aborted,
+        Some(RunError::UndoFailed(_)) => Exit::UndoFailed,
+        Some(RunError::BadInput(_)) | None => Exit::BadInput,
+    }
+    .into()
+}

@@ -1,0 +1,92 @@
+//! `squall judge` and `squall report`: a run again, from its record alone.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use squall::judge::{self, Summary, Verdict};
+use squall::record::Record;
+use squall::report::{self, Judged};
+
+use super::exit::Exit;
+use super::run::{exit_of, style};
+
+/// Which record.
+#[derive(Debug, clap::Args)]
+pub struct JudgeArgs {
+    /// Folder of the run (or its record.jsonl).
+    record: PathBuf,
+    /// Print result.json instead of the summary.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Judges again; exits as the run did.
+pub fn judge(args: JudgeArgs) -> anyhow::Result<Exit> {
+    let again = Again::load(&args.record)?;
+    let judged = again.judged();
+    if args.json {
+        std::io::stdout().write_all(&report::json(&judged)?)?;
+    } else {
+        let dir = folder(&args.record);
+        print!(
+            "{}",
+            report::terminal(&judged, style(&std::io::stdout()), Some(dir))
+        );
+    }
+    Ok(exit_of(&judged))
+}
+
+/// Which record, and where to.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Folder of the run (or its record.jsonl).
+    record: PathBuf,
+    /// Write the files here instead of into the run's folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Writes the report files again.
+pub fn report(args: ReportArgs) -> anyhow::Result<Exit> {
+    let again = Again::load(&args.record)?;
+    let out = args.out.as_deref().unwrap_or(folder(&args.record));
+    std::fs::create_dir_all(out)?;
+    for path in report::write_all(out, &again.judged())? {
+        println!("{}", path.display());
+    }
+    Ok(Exit::Pass)
+}
+
+/// A record, judged again.
+struct Again {
+    record: Record,
+    summary: Summary,
+    verdicts: Vec<Verdict>,
+}
+
+impl Again {
+    fn load(path: &Path) -> anyhow::Result<Self> {
+        let record = Record::load(path)?;
+        Ok(Self {
+            summary: judge::summarize(&record),
+            verdicts: judge::judge(&record),
+            record,
+        })
+    }
+
+    fn judged(&self) -> Judged<'_> {
+        Judged {
+            record: &self.record,
+            summary: &self.summary,
+            verdicts: &self.verdicts,
+        }
+    }
+}
+
+/// The run's folder, also where its record.jsonl was named.
+fn folder(record: &Path) -> &Path {
+    match record.parent() {
+        Some(parent) if record.is_file() => parent,
+        _ => record,
+    }
+}

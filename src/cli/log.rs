@@ -1,0 +1,17 @@
+//! Diagnosis on standard error: `-v`, `-vv`, or the environment variable SQUALL_LOG.
+
+use tracing_subscriber::EnvFilter;
+
+/// Sets up tracing. Results never go here.
+pub fn init(verbose: u8) {
+    let default = match verbose {
+        0 => "error",
+        1 => "squall=info",
+        _ => "squall=debug",
+    };
+    let filter = EnvFilter::try_from_env("SQUALL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,94 @@
+//! The command line: one file a command. Commands are thin: they read flags, call the library, map to exit codes.
+
+mod completions;
+pub mod exit;
+mod explain;
+mod files;
+mod init;
+mod judge;
+pub mod log;
+mod plan;
+mod run;
+mod undo;
+
+use clap::{Parser, Subcommand};
+use exit::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  squall run scenarios/quickstart.yaml          three real processes, one is killed, a verdict
+  squall init --url http://127.0.0.1:8080 --rate 200/s --duration 1m > mine.yaml
+  squall validate mine.yaml                     every problem at once, with line and column
+  squall plan mine.yaml                         what a run would do, and to what; does nothing
+  squall judge reports/mine-20260101T120000Z    the verdicts again, from the record alone
+
+Exit codes:
+  0 all verdicts pass   1 a verdict failed   2 bad input, nothing was touched   3 inconclusive
+  4 aborted, everything undone   5 platform or target not reached   6 an undo failed";
+
+/// Load testing and chaos verification on one clock, with a verdict.
+#[derive(Debug, Parser)]
+#[command(name = "squall", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// Say more on standard error (-v: what the program does, -vv: details).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario and judge it.
+    Run(run::Args),
+    /// Check scenario files: every problem at once, with line and column.
+    Validate(files::ValidateArgs),
+    /// Print exactly what a run would do and to what. Does nothing.
+    Plan(plan::Args),
+    /// Write a commented scenario from a few flags, to standard output.
+    Init(init::Args),
+    /// Print the JSON Schema of scenario files, for editors.
+    Schema,
+    /// Judge a recorded run again, from its record alone.
+    Judge(judge::JudgeArgs),
+    /// Write the report files of a recorded run again.
+    Report(judge::ReportArgs),
+    /// Take back what a crashed run left, from its ledger.
+    Undo(undo::Args),
+    /// Say what a verdict checks, why, and how it can be wrong.
+    Explain(explain::Args),
+    /// Run the demo shop: a small real service to try squall on.
+    Demo(squall::demo::Options),
+    /// Print completions for a shell, to standard output.
+    Completions(completions::Args),
+    /// Start a command that dies with squall (used by the local platform).
+    #[command(name = "__exec", hide = true)]
+    Exec(files::ExecArgs),
+    /// End process groups when squall is gone (used by the local platform).
+    #[command(name = "__reaper", hide = true)]
+    Reaper,
+}
+
+impl Cli {
+    /// Carries the command out.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        match self.command {
+            Command::Run(args) => run::main(args),
+            Command::Validate(args) => files::validate(args),
+            Command::Plan(args) => plan::main(args),
+            Command::Init(args) => init::main(args),
+            Command::Schema => files::schema(),
+            Command::Judge(args) => judge::judge(args),
+            Command::Report(args) => judge::report(args),
+            Command::Undo(args) => undo::main(args),
+            Command::Explain(args) => explain::main(args),
+            Command::Demo(options) => squall::demo::main(options).map(|()| Exit::Pass),
+            Command::Completions(args) => completions::main(args),
+            Command::Exec(args) => files::exec(args),
+            Command::Reaper => {
+                squall::platform::local::reaper::main(std::io::stdin().lock())?;
+                Ok(Exit::Pass)
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `squall run`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use squall::judge::Ruling;
+use squall::record::Ended;
+use squall::report::{Judged, Style};
+use squall::run::{self, Options, Progress};
+
+use super::exit::Exit;
+
+/// What to run, and where the record goes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The scenario file.
+    scenario: PathBuf,
+    /// Folder under which the run's own folder is made.
+    #[arg(long, default_value = "reports", env = "SQUALL_REPORTS")]
+    reports: PathBuf,
+    /// The run's own folder; it must not exist yet.
+    #[arg(long, conflicts_with = "reports")]
+    out: Option<PathBuf>,
+    /// Seed, instead of the scenario's: the same choices again.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Show no progress; the summary is still printed.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs, judges, reports.
+pub fn main(args: Args) -> anyhow::Result<Exit> {
+    let mut scenario = super::files::load(&args.scenario)?;
+    scenario.seed = args.seed.or(scenario.seed);
+    let progress = if args.quiet {
+        Progress::None
+    } else if std::io::stderr().is_terminal() {
+        Progress::Redrawn(style(&std::io::stderr()))
+    } else {
+        Progress::Lines(style(&std::io::stderr()))
+    };
+    let finished = run::run(
+        scenario,
+        Options {
+            reports: args.reports,
+            out: args.out,
+            progress,
+        },
+    )?;
+    print!("{}", finished.terminal(style(&std::io::stdout())));
+    for failure in &finished.undo_failures {
+        eprintln!("error: not undone: {failure}");
+    }
+    if !finished.undo_failures.is_empty() {
+        return Ok(Exit::UndoFailed);
+    }
+    Ok(exit_of(&finished.judged()))
+}
+
+/// The exit code of a run: aborted, or what its verdicts say.
+pub fn exit_of(run: &Judged<'_>) -> Exit {
+    match (&run.summary.ended, run.overall()) {
+        (Some(Ended::Aborted { .. }), _) => Exit::Aborted,
+        (_, Some(ruling)) => ruling.into(),
+        // Nothing was expected, so nothing failed; but half a run shows nothing.
+        (Some(Ended::Completed), None) => Exit::Pass,
+        (None, None) => Ruling::Inconclusive.into(),
+    }
+}
+
+/// Colours and width for a stream: plain where it is no terminal or NO_COLOR is set.
+pub fn style(stream: &(impl IsTerminal + std::os::fd::AsFd)) -> Style {
+    let terminal = stream.is_terminal();
+    let width = rustix::termios::tcgetwinsize(stream)
+        .ok()
+        .filter(|size| size.ws_col > 0)
+        .map_or(100, |size| usize::from(size.ws_col));
+    Style {
+        color: terminal && std::env::var_os("NO_COLOR").is_none(),
+        width: width.clamp(60, 160),
+    }
+}

@@ -1,0 +1,45 @@
+//! `squall undo`.
+
+use std::path::PathBuf;
+
+use squall::fault::undo_ledger;
+
+use super::exit::Exit;
+
+/// Which ledger.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The ledger (or the run's folder).
+    ledger: PathBuf,
+}
+
+/// Takes back what the ledger still lists.
+pub fn main(args: Args) -> anyhow::Result<Exit> {
+    let path = if args.ledger.is_dir() {
+        args.ledger.join("ledger.jsonl")
+    } else {
+        args.ledger
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(undo_ledger(&path, async |undo| {
+        squall::platform::local::undo_detached(undo)
+    }))?;
+    for pending in &report.done {
+        println!("undone: {} (injection {})", pending.undo, pending.injection);
+    }
+    for failure in &report.failed {
+        eprintln!("error: {failure}");
+    }
+    for line in &report.damage {
+        eprintln!("warning: {line}");
+    }
+    if report.done.is_empty() && report.failed.is_empty() {
+        println!("nothing is left to undo");
+    }
+    Ok(match report.failed.is_empty() {
+        true => Exit::Pass,
+        false => Exit::UndoFailed,
+    })
+}

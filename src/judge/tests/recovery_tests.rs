@@ -1,0 +1,340 @@
+use std::time::Duration;
+
+use super::*;
+use crate::record::{InstanceState, Outcome};
+use crate::scenario::*;
+
+/// 200 requests a second for 90 s and a kill at 30 s.
+fn killed(detect: f64, back: Option<f64>) -> Sim {
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+    sim.kill(30.0, detect, back);
+    sim
+}
+
+#[test]
+fn a_kill_that_is_found_out_too_late_fails() {
+    let verdict = first(&killed(20.0, Some(25.0)));
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"restored only 20 s after kill of shop-2 at 30 s, limit 15 s; worst from 33 s to 34 s: 67 of 200 requests due then failed (33.5%), limit 1%");
+}
+
+#[test]
+fn a_kill_that_is_healed_in_time_passes_with_its_timeline() {
+    let record = killed(3.0, Some(8.0)).record();
+    let verdict = judge(&record).remove(0);
+    assert_ruling(&verdict, Ruling::Pass);
+    insta::assert_snapshot!(verdict.because, @"restored 3 s after kill of shop-2 at 30 s, limit 15 s");
+    let fault = summarize(&record).faults.remove(0);
+    assert_eq!(fault.injected_us, Some(at(30.0)));
+    assert_eq!(fault.not_ready_us, Some(at(30.0)));
+    assert_eq!(fault.endpoint_removed_us, Some(at(33.0)));
+    assert_eq!(fault.ready_again_us, Some(at(38.0)));
+    assert_eq!(fault.restored_us, Some(at(33.0)));
+    assert_eq!(fault.failed_requests, 200);
+    let served = fault.first_served_us.unwrap();
+    assert!(served >= at(38.0) && served < at(38.1), "{served}");
+    let error = fault.first_error_us.unwrap();
+    assert!(error >= at(30.0) && error < at(30.1), "{error}");
+    assert_eq!(
+        evidence_of(&verdict, "cost of the kill"),
+        "200/s x 33.4% x 3.000 s + 2 in flight = at most 203 requests; 200 failed"
+    );
+}
+
+#[test]
+fn a_dead_instance_that_never_comes_back_fails_although_the_others_carry_the_load() {
+    let verdict = first(&killed(0.0, None));
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"capacity not restored: no replacement of shop-2 was ready 61 s after kill of shop-2 at 30 s");
+    let mut off = killed(0.0, None);
+    if let Target::Local(local) = &mut off.scenario.target {
+        local.restart.enabled = false;
+    }
+    let verdict = first(&off);
+    assert_ruling(&verdict, Ruling::Pass);
+    insta::assert_snapshot!(verdict.because, @"no bad second after kill of shop-2 at 30 s, limit 15 s");
+}
+
+#[test]
+fn a_black_hole_is_not_restored_while_its_requests_hang() {
+    // All instances: during the hang nothing ends at all, and the seconds after it hold the timeouts.
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(5, 3));
+    sim.inject(FaultKind::BlackHole, "shop-2", 30.0, None);
+    sim.change_on("shop-2", 30.0, 50.0, |r| r.fail(Outcome::Timeout, 10 * S));
+    let record = sim.record();
+    let verdict = judge(&record).remove(0);
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"restored only 20 s after black-hole of shop-2 at 30 s, limit 5 s; worst from 33 s to 34 s: 67 of 200 requests due then failed (33.5%), limit 1%");
+    let fault = summarize(&record).faults.remove(0);
+    assert_eq!(
+        fault.restored_us,
+        Some(at(50.0)),
+        "restored when requests due then were answered again"
+    );
+    // The seconds 30 to 39 hold not one error in the record: by end time they would pass for restored.
+    for interval in &record.intervals[30..40] {
+        assert!(
+            !interval.second.steps[0]
+                .ended
+                .contains_key(&Outcome::Timeout)
+        );
+    }
+}
+
+#[test]
+fn a_run_that_ends_in_the_hang_is_inconclusive() {
+    let mut sim = Sim::steady(200, 36).expect(expect_recovery(15, 3));
+    sim.inject(FaultKind::BlackHole, "shop-2", 30.0, None);
+    sim.change_on("shop-2", 30.0, 50.0, |r| r.fail(Outcome::Timeout, 10 * S));
+    assert_ruling(&first(&sim), Ruling::Inconclusive);
+    // Killed at 36 s: the hanging requests have no outcome at all, and must not pass for good.
+    sim.cut = Some(at(36.0));
+    sim.ended = None;
+    let record = sim.record();
+    let verdict = judge(&record).remove(0);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    assert_eq!(
+        summarize(&record).faults[0].restored_us,
+        None,
+        "{}",
+        verdict.because
+    );
+}
+
+#[test]
+fn within_counts_from_the_undo_of_a_fault_that_lasts() {
+    let frozen = |well_at: f64| {
+        let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+        let number = sim.inject(FaultKind::Freeze, "shop-2", 20.0, Some(20));
+        sim.undo(number, "shop-2", 40.0);
+        sim.change_on("shop-2", 20.0, well_at, |r| r.fail(Outcome::Timeout, 3 * S));
+        first(&sim)
+    };
+    let late = frozen(60.0);
+    assert_ruling(&late, Ruling::Fail);
+    insta::assert_snapshot!(late.because, @"restored only 20 s after the undo of freeze of shop-2 at 20 s, limit 15 s; worst from 21 s to 22 s: 67 of 200 requests due then failed (33.5%), limit 1%");
+    let soon = frozen(44.0);
+    assert_ruling(&soon, Ruling::Pass);
+    insta::assert_snapshot!(soon.because, @"restored 4 s after the undo of freeze of shop-2 at 20 s, limit 15 s");
+    let around = frozen(26.0);
+    assert_ruling(&around, Ruling::Pass);
+    insta::assert_snapshot!(around.because, @"restored 6 s after freeze of shop-2 at 20 s, limit 15 s");
+}
+
+#[test]
+fn a_balancer_that_keeps_a_dead_instance_fails() {
+    let listed = |seconds: f64| {
+        let mut sim = Sim::steady(200, 90).expect(Expectation::Recovery(RecoveryExpectation {
+            within: Duration::from_secs(15),
+            slo: vec![errors_below(0.5)],
+            windows: 3,
+            endpoint_removed_within: Duration::from_secs(6),
+        }));
+        sim.inject(FaultKind::Freeze, "shop-2", 20.0, None);
+        if seconds.is_finite() {
+            sim.unlist("shop-2", 20.0 + seconds);
+        }
+        first(&sim)
+    };
+    let late = listed(9.0);
+    assert_ruling(&late, Ruling::Fail);
+    insta::assert_snapshot!(late.because, @"the balancer listed the instance for 9 s after freeze of shop-2 at 20 s, limit 6 s");
+    let never = listed(f64::INFINITY);
+    assert_ruling(&never, Ruling::Fail);
+    insta::assert_snapshot!(never.because, @"the balancer still listed shop-2 71 s after freeze of shop-2 at 20 s, limit 6 s");
+    let slow = listed(5.5);
+    assert_ruling(&slow, Ruling::Pass);
+    assert_eq!(
+        evidence_of(&slow, "warning"),
+        "the balancer let the instance go only after 5.5 s"
+    );
+}
+
+/// A graceful stop of `shop-2` at 30 s that takes `lost` of its requests with it.
+fn stopped(lost: usize) -> Sim {
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+    sim.inject(
+        FaultKind::Stop {
+            grace: Duration::from_secs(5),
+        },
+        "shop-2",
+        30.0,
+        None,
+    );
+    sim.push(
+        at(30.0),
+        instance("shop-2", "shop-2", InstanceState::Terminating),
+    );
+    sim.unlist("shop-2", 30.1);
+    sim.push(at(30.6), instance("shop-2", "shop-2", InstanceState::Ended));
+    let mut left = lost;
+    sim.change_on("shop-2", 30.0, 30.6, |r| {
+        if left > 0 {
+            left -= 1;
+            r.fail(Outcome::Closed, 5 * MS);
+        } else {
+            r.instance = "shop-1".into();
+        }
+    });
+    sim.change_on("shop-2", 30.6, 33.0, |r| r.instance = "shop-3".into());
+    sim.replace("shop-2", 33.0);
+    sim
+}
+
+#[test]
+fn a_graceful_stop_must_cost_nothing() {
+    let verdict = first(&stopped(1));
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"a graceful stop must cost no request, but 1 request failed on the instance or its connections after stop of shop-2 at 30 s");
+    assert_ruling(&first(&stopped(0)), Ruling::Pass);
+    // A service that loses one in a hundred at any time did not lose those because of the stop.
+    let mut noisy = stopped(2);
+    noisy.scenario.expect = vec![Expectation::Recovery(RecoveryExpectation {
+        slo: vec![errors_below(0.05)],
+        ..match expect_recovery(15, 3) {
+            Expectation::Recovery(r) => r,
+            Expectation::Slo(_) => unreachable!(),
+        }
+    })];
+    noisy.change(0.0, 90.0, |i, r| {
+        if i % 50 == 0 {
+            r.fail(Outcome::Reset, 5 * MS);
+        }
+    });
+    assert_ruling(&first(&noisy), Ruling::Pass);
+}
+
+#[test]
+fn injections_that_follow_too_fast_are_told_apart_or_not_judged() {
+    let twice = |second: f64| {
+        let mut sim = killed(3.0, Some(5.0));
+        sim.inject(
+            FaultKind::Delay {
+                latency: Duration::from_secs(1),
+                jitter: Duration::ZERO,
+            },
+            "shop-1",
+            second,
+            None,
+        );
+        sim
+    };
+    // Restored at 33 s, the next at 50 s: both are judged.
+    let apart = first(&twice(50.0));
+    assert_ruling(&apart, Ruling::Pass);
+    insta::assert_snapshot!(apart.because, @"2 injections were recovered from; slowest: restored 3 s after kill of shop-2 at 30 s, limit 15 s");
+    let close = first(&twice(34.0));
+    assert_ruling(&close, Ruling::Inconclusive);
+    insta::assert_snapshot!(close.because, @"not restored after kill of shop-2 at 30 s before delay of shop-1 at 34 s");
+    // The same blow: restored together.
+    assert_ruling(&first(&twice(30.4)), Ruling::Pass);
+}
+
+#[test]
+fn a_relapse_takes_a_restoration_back() {
+    let mut sim = killed(3.0, Some(8.0));
+    sim.change_on("shop-2-r1", 38.0, 42.0, |r| {
+        r.fail(Outcome::Status, 10 * MS)
+    });
+    let record = sim.record();
+    assert_eq!(summarize(&record).faults[0].restored_us, Some(at(42.0)));
+    assert_ruling(&judge(&record)[0], Ruling::Pass);
+    sim.change_on("shop-2-r1", 38.0, 50.0, |r| {
+        r.fail(Outcome::Status, 10 * MS)
+    });
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"restored only 20 s after kill of shop-2 at 30 s, limit 15 s; worst from 39 s to 40 s: 67 of 200 requests due then failed (33.5%), limit 1%");
+}
+
+#[test]
+fn a_run_that_ends_too_early_is_inconclusive() {
+    let mut sim = Sim::steady(200, 35).expect(expect_recovery(15, 3));
+    sim.kill(30.0, 3.0, Some(4.0));
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"the traffic ended at 35 s before 3 good seconds in a row after kill of shop-2 at 30 s fitted (2 seen)");
+}
+
+#[test]
+fn seconds_without_requests_decide_nothing() {
+    let mut sim = killed(3.0, Some(8.0));
+    sim.requests.retain(|r| r.due < at(33.0));
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"not seen restored after kill of shop-2 at 30 s: 56 seconds told nothing (no request, or requests that hung, were dropped or are not in the record)");
+}
+
+#[test]
+fn no_fault_and_refused_faults_are_inconclusive() {
+    let mut sim = Sim::steady(200, 60).expect(expect_recovery(15, 3));
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    assert_eq!(verdict.because, "no fault was injected");
+    let number = sim.inject(FaultKind::Kill, "shop-1", 20.0, None);
+    sim.refuse(number);
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"no fault was injected: 1 injection could not be made (kill shop-1: keep-ready 100%)");
+    // One refused and one made: judged on the one.
+    sim.kill(30.0, 2.0, Some(4.0));
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Pass);
+    insta::assert_snapshot!(verdict.because, @"restored 2 s after kill of shop-2 at 30 s, limit 15 s; 1 injection could not be made (kill shop-1: keep-ready 100%)");
+}
+
+#[test]
+fn a_target_without_instances_is_judged_on_its_traffic() {
+    let mut sim = killed(3.0, Some(8.0));
+    sim.scenario.target = Target::Url(UrlTarget {
+        url: "http://127.0.0.1:1".into(),
+        common: TargetCommon::default(),
+    });
+    sim.events
+        .retain(|e| !matches!(e.what, What::Endpoints { .. } | What::Instance(_)));
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Pass);
+    assert_eq!(
+        evidence_of(&verdict, "endpoint removal"),
+        "not judged: the platform shows no endpoints"
+    );
+    assert_eq!(
+        evidence_of(&verdict, "replacement"),
+        "not judged: nothing restarts the dead here"
+    );
+}
+
+#[test]
+fn a_failure_in_each_second_is_a_pattern() {
+    // One of a hundred a second is no proof against `errors < 1%`... but two in each of five seconds are.
+    let build = |each: usize| {
+        let mut sim = Sim::steady(100, 60).expect(Expectation::Recovery(RecoveryExpectation {
+            within: Duration::from_secs(10),
+            slo: vec![errors_below(0.01)],
+            windows: 5,
+            endpoint_removed_within: Duration::from_secs(30),
+        }));
+        sim.inject(
+            FaultKind::Delay {
+                latency: Duration::from_millis(1),
+                jitter: Duration::ZERO,
+            },
+            "shop-1",
+            20.0,
+            None,
+        );
+        for second in 20..60 {
+            let from = f64::from(second) + 0.3;
+            sim.change(from, from + 0.01 * each as f64, |_, r| {
+                r.fail(Outcome::Reset, MS)
+            });
+        }
+        first(&sim)
+    };
+    let verdict = build(2);
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"not restored within 10 s after delay of shop-1 at 20 s; from 20 s to 25 s: 10 of 500 requests due then failed (2%), limit 1%");
+    assert_ruling(&build(0), Ruling::Pass);
+}
+
+use crate::record::What;

@@ -1,0 +1,304 @@
+//! The run itself, from the first event to the last.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::{Progress, Shown};
+use super::{RunError, host};
+use crate::fault::{AbortMonitor, Injector, Ledger};
+use crate::platform::Platform;
+use crate::record::{
+    Clock, Ended, FORMAT, Header, Level, Recorder, RecorderHandle, RunPhase, Sink, Tap, TapEntry,
+    What, Writer,
+};
+use crate::scenario::Scenario;
+use crate::traffic;
+
+/// Runs the scenario and leaves a finished record. Gives what could not be undone.
+pub async fn conduct(
+    scenario: Arc<Scenario>,
+    seed: u64,
+    dir: &Path,
+    progress: Progress,
+) -> Result<Vec<String>, RunError> {
+    let clock = Clock::start();
+    let (sink, entries) = Sink::new(clock);
+    let (mut shown, live) = Shown::new(&scenario, progress, clock);
+    let (breach, monitor) = abort_tap(&scenario);
+    let unwritable = |e: &dyn std::fmt::Display| {
+        RunError::BadInput(format!("cannot write into {}: {e}", dir.display()))
+    };
+    let writer =
+        Writer::create(dir, &header(&scenario, seed, clock)).map_err(|e| unwritable(&e))?;
+    let ledger = Ledger::create(&dir.join("ledger.jsonl")).map_err(|e| unwritable(&e))?;
+    let recorder = Recorder::spawn(writer, entries, vec![live, monitor]);
+
+    let platform = super::platform(&scenario, dir.join("logs"), sink.clone(), seed);
+    let injector = Injector::new(
+        scenario.faults.clone(),
+        scenario.guard.clone(),
+        seed,
+        platform.clone(),
+        sink.clone(),
+        ledger,
+    );
+    let mut conductor = Conductor {
+        scenario,
+        seed,
+        sink,
+        platform,
+        injector: Arc::new(Mutex::new(injector)),
+        interrupts: interrupts()?,
+        breach,
+        record_failed: recorder.failed(),
+    };
+    let outcome = tokio::select! {
+        outcome = conductor.run() => outcome,
+        () = shown.keep_drawing() => unreachable!("the display draws for ever"),
+    };
+    drop(shown);
+    finish(recorder, conductor, outcome).await
+}
+
+/// Why a run stops early.
+enum Stop {
+    /// Traffic could not begin.
+    Error(RunError),
+    /// Asked for, or the guard's condition, or a failed write.
+    Abort(String),
+}
+
+impl<E: Into<RunError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Error(error.into())
+    }
+}
+
+struct Conductor {
+    scenario: Arc<Scenario>,
+    seed: u64,
+    sink: Sink,
+    platform: Arc<dyn Platform>,
+    injector: Arc<Mutex<Injector>>,
+    interrupts: mpsc::UnboundedReceiver<&'static str>,
+    breach: watch::Receiver<Option<String>>,
+    record_failed: watch::Receiver<Option<String>>,
+}
+
+/// What a run leaves to be said at its end.
+struct Left {
+    stop: Option<Stop>,
+    undo_failures: Vec<String>,
+}
+
+impl Conductor {
+    /// Start, traffic, undo, stop: whatever happens in the middle, the last two are done.
+    async fn run(&mut self) -> Left {
+        self.phase(RunPhase::Starting);
+        let stop = self.start_and_drive().await.err();
+        self.phase(RunPhase::Stopping);
+        let mut undo_failures: Vec<String> = {
+            let mut injector = self.injector.lock().await;
+            let failed = injector.undo_all().await;
+            failed.iter().map(ToString::to_string).collect()
+        };
+        if let Err(error) = self.platform.stop().await {
+            undo_failures.push(error.to_string());
+        }
+        Left {
+            stop,
+            undo_failures,
+        }
+    }
+
+    async fn start_and_drive(&mut self) -> Result<(), Stop> {
+        let platform = self.platform.clone();
+        let endpoint = tokio::select! {
+            endpoint = platform.start() => endpoint?,
+            stop = self.asked_to_stop() => return Err(stop),
+        };
+        let prepared = traffic::prepare(&traffic::Job {
+            scenario: self.scenario.clone(),
+            endpoint,
+            seed: self.seed,
+            sink: self.sink.clone(),
+        })
+        .map_err(|e| RunError::BadInput(e.to_string()))?;
+        let mut engine = traffic::start(prepared);
+        self.phase_at(engine.started_at(), RunPhase::Traffic);
+        let cancel = CancellationToken::new();
+        let faults = self.spawn_faults(engine.started_at(), cancel.clone());
+
+        let stop = self.watch(&mut engine).await;
+        cancel.cancel();
+        if let Err(error) = faults.await {
+            // The ledger has what was begun; undo_all takes it back.
+            self.sink
+                .note(Level::Error, format!("the fault injector failed: {error}"));
+        }
+        stop
+    }
+
+    /// Waits for the end of traffic; on an abort lets requests in flight go quickly.
+    async fn watch(&mut self, engine: &mut traffic::Engine) -> Result<(), Stop> {
+        let sink = self.sink.clone();
+        let schedule_over = engine.started_at() + self.scenario.duration().as_micros() as u64;
+        let draining = async {
+            tokio::time::sleep_until(sink.clock().instant(schedule_over).into()).await;
+            sink.emit(What::Phase {
+                phase: RunPhase::Draining,
+            });
+            std::future::pending().await
+        };
+        let stop = tokio::select! {
+            done = engine.finished() => return done.map(drop).map_err(|e| Stop::Abort(e.to_string())),
+            stop = self.asked_to_stop() => stop,
+            () = draining => unreachable!("pending for ever"),
+        };
+        engine.stop_now();
+        // Bounded: a worker that does not end must not keep faults in place.
+        let ended = tokio::time::timeout(Duration::from_secs(5), engine.finished()).await;
+        if ended.is_err() {
+            self.sink
+                .note(Level::Error, "traffic did not end within 5 s of the abort");
+        }
+        Err(stop)
+    }
+
+    fn spawn_faults(
+        &self,
+        traffic_start: u64,
+        cancel: CancellationToken,
+    ) -> tokio::task::JoinHandle<()> {
+        let injector = self.injector.clone();
+        let start = self.sink.clock().instant(traffic_start);
+        let length = self.scenario.duration();
+        tokio::spawn(async move { injector.lock().await.run(start, length, cancel).await })
+    }
+
+    /// Ready when somebody or something wants the run to end.
+    async fn asked_to_stop(&mut self) -> Stop {
+        let reason = tokio::select! {
+            signal = self.interrupts.recv() => match signal {
+                Some(signal) => format!("stopped by {signal}"),
+                None => std::future::pending().await,
+            },
+            text = said(&mut self.breach) => format!("guard: {text}"),
+            text = said(&mut self.record_failed) => format!("the record cannot be written: {text}"),
+        };
+        Stop::Abort(reason)
+    }
+
+    fn phase(&self, phase: RunPhase) {
+        self.sink.emit(What::Phase { phase });
+    }
+
+    fn phase_at(&self, at: u64, phase: RunPhase) {
+        self.sink.emit_at(at, What::Phase { phase });
+    }
+}
+
+/// Waits until a watched text is there.
+async fn said(rx: &mut watch::Receiver<Option<String>>) -> String {
+    match rx.wait_for(Option::is_some).await {
+        Ok(text) => text.clone().unwrap_or_default(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Writes the last line, closes the record and sorts out what there is to say.
+async fn finish(
+    recorder: RecorderHandle,
+    conductor: Conductor,
+    left: Left,
+) -> Result<Vec<String>, RunError> {
+    let (ended, error) = match left.stop {
+        None => (Ended::Completed, None),
+        Some(Stop::Abort(reason)) => (Ended::Aborted { reason }, None),
+        Some(Stop::Error(error)) => {
+            let reason = error.to_string();
+            (Ended::Aborted { reason }, Some(error))
+        }
+    };
+    let lost = conductor.record_failed.borrow().clone();
+    conductor.sink.emit(What::End { ended });
+    drop(conductor);
+    let closed = recorder.join();
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let unwritten = lost.or(closed.err().map(|e| e.to_string()));
+    match unwritten {
+        None => Ok(left.undo_failures),
+        Some(text) if left.undo_failures.is_empty() => Err(RunError::Aborted(format!(
+            "the record cannot be written: {text}; traffic was stopped and everything undone"
+        ))),
+        Some(text) => Err(RunError::UndoFailed(format!(
+            "the record cannot be written: {text}; not undone: {}",
+            left.undo_failures.join("; ")
+        ))),
+    }
+}
+
+fn header(scenario: &Scenario, seed: u64, clock: Clock) -> Header {
+    let started = jiff::Timestamp::try_from(clock.wall_start())
+        .map(|t| t.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+        .unwrap_or_default();
+    Header {
+        squall_record: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        started,
+        seed,
+        scenario: scenario.clone(),
+        host: host::describe(),
+    }
+}
+
+/// Tells when one of the guard's abort conditions holds.
+fn abort_tap(scenario: &Scenario) -> (watch::Receiver<Option<String>>, Tap) {
+    let (tx, rx) = watch::channel(None);
+    let mut monitor = AbortMonitor::new(&scenario.guard.abort_when);
+    let tap: Tap = Box::new(move |entry| {
+        if let TapEntry::Interval(interval) = entry
+            && let Some(breach) = monitor.observe(interval)
+        {
+            tx.send_replace(Some(breach));
+        }
+    });
+    (rx, tap)
+}
+
+/// Ctrl-C, SIGTERM and SIGHUP end the run in order; a second one ends the program at once: the instances die with
+/// it, and the ledger holds what else there is to undo.
+fn interrupts() -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let open = |kind| signal(kind).map_err(|e| RunError::Aborted(format!("no signals: {e}")));
+    let mut int = open(SignalKind::interrupt())?;
+    let mut term = open(SignalKind::terminate())?;
+    let mut hup = open(SignalKind::hangup())?;
+    let (tx, rx) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut asked = false;
+        loop {
+            let name = tokio::select! {
+                _ = int.recv() => "Ctrl-C",
+                _ = term.recv() => "SIGTERM",
+                _ = hup.recv() => "SIGHUP",
+            };
+            if asked {
+                eprintln!(
+                    "stopped at once; `squall undo` with the run's folder takes back what is left"
+                );
+                std::process::exit(4);
+            }
+            asked = true;
+            // A closed channel: the run is past the point where it can be stopped.
+            let _ = tx.send(name);
+        }
+    });
+    Ok(rx)
+}

@@ -1,0 +1,232 @@
+//! What a run would do, and whether it can.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::RunError;
+use crate::fault::occurrences;
+use crate::record::{Clock, Level, Sink};
+use crate::scenario::units::format_duration;
+use crate::scenario::{
+    ClosedLoad, Expectation, FaultSpec, Flow, Guard, KeepReady, Load, Node, OpenLoad, Pick,
+    Process, Scenario,
+};
+use crate::traffic;
+
+/// Fails where a run would fail before it touches anything.
+pub fn check(scenario: &Scenario) -> Result<(), RunError> {
+    sentences(scenario).map(drop)
+}
+
+/// The platform's sentences and the generator's findings.
+fn sentences(scenario: &Scenario) -> Result<(Vec<String>, Vec<traffic::Finding>), RunError> {
+    let (sink, _nobody) = Sink::new(Clock::start());
+    let platform = super::platform(scenario, PathBuf::from("logs"), sink, 0);
+    let target = platform.plan()?;
+    let findings = traffic::preflight(scenario);
+    let errors: Vec<&str> = findings
+        .iter()
+        .filter(|f| f.level == Level::Error)
+        .map(|f| f.text.as_str())
+        .collect();
+    if errors.is_empty() {
+        Ok((target, findings))
+    } else {
+        Err(RunError::BadInput(errors.join("\n")))
+    }
+}
+
+/// Prints what a run would do and to what.
+pub fn plan(scenario: &Scenario) -> Result<String, RunError> {
+    let (target, findings) = sentences(scenario)?;
+    let mut out = format!("{}\n", scenario.name);
+    section(&mut out, "Target", target);
+    section(&mut out, "Traffic", scenario.traffic.iter().flat_map(flow));
+    section(&mut out, "Faults", faults(scenario));
+    section(&mut out, "Guard", guard(&scenario.guard));
+    section(
+        &mut out,
+        "Expected",
+        scenario.expect.iter().map(expectation),
+    );
+    let length = format_duration(scenario.duration());
+    let seed = scenario
+        .seed
+        .map_or("drawn and recorded".to_string(), |s| s.to_string());
+    let run = [
+        format!("traffic lasts {length}; seed {seed}"),
+        "the record goes to a new folder under reports/".to_string(),
+    ];
+    section(&mut out, "Run", run);
+    section(&mut out, "Warnings", findings.into_iter().map(|f| f.text));
+    out.push_str("\nNothing was started and nothing was sent.\n");
+    Ok(out)
+}
+
+fn section(out: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    let _ = writeln!(out, "\n{title}"); // writing to a String cannot fail
+    for line in lines {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+fn flow(flow: &Flow) -> Vec<String> {
+    let load = match &flow.load {
+        Load::Open(open) => open_load(open),
+        Load::Closed(closed) => closed_load(closed),
+    };
+    let start = match flow.start {
+        Duration::ZERO => String::new(),
+        late => format!(", from {}", format_duration(late)),
+    };
+    let mut lines = vec![format!("{}: {load}{start}", flow.name)];
+    steps(&flow.journey, "  ", &mut lines);
+    lines
+}
+
+fn open_load(open: &OpenLoad) -> String {
+    let process = match open.process {
+        Process::Constant => "evenly spaced",
+        Process::Poisson => "Poisson",
+    };
+    let mut before = 0.0;
+    let mut journeys = 0.0;
+    let mut stages = Vec::new();
+    for stage in &open.stages {
+        let rate = stage.rate.get();
+        journeys += (before + rate) / 2.0 * stage.ramp.as_secs_f64();
+        journeys += rate * stage.hold.as_secs_f64();
+        before = rate;
+        stages.push(format!(
+            "{} (ramp {}, hold {})",
+            stage.rate,
+            format_duration(stage.ramp),
+            format_duration(stage.hold)
+        ));
+    }
+    format!(
+        "open, {process}, {}; about {journeys:.0} journeys, at most {} at once",
+        stages.join(", then "),
+        open.max_in_flight
+    )
+}
+
+fn closed_load(closed: &ClosedLoad) -> String {
+    let stages: Vec<String> = closed
+        .stages
+        .iter()
+        .map(|s| {
+            format!(
+                "{} users (ramp {}, hold {})",
+                s.users,
+                format_duration(s.ramp),
+                format_duration(s.hold)
+            )
+        })
+        .collect();
+    format!("closed, {}", stages.join(", then "))
+}
+
+fn steps(nodes: &[Node], indent: &str, lines: &mut Vec<String>) {
+    for node in nodes {
+        match node {
+            Node::Step(step) => {
+                let request = format!("{} {}", step.method, step.path);
+                if step.name == request {
+                    lines.push(format!("{indent}{request}"));
+                } else {
+                    lines.push(format!("{indent}{}: {request}", step.name));
+                }
+            }
+            Node::Think(think) => lines.push(format!("{indent}think {think:?}")),
+            Node::Choose(branches) => {
+                let total: f64 = branches.iter().map(|b| b.weight).sum();
+                for branch in branches {
+                    let share = 100.0 * branch.weight / total;
+                    lines.push(format!("{indent}{share:.0}% of the time:"));
+                    steps(&branch.journey, &format!("{indent}  "), lines);
+                }
+            }
+        }
+    }
+}
+
+fn faults(scenario: &Scenario) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let all = occurrences(&scenario.faults, scenario.duration());
+    let mut lines: Vec<String> = all
+        .iter()
+        .take(SHOWN)
+        .map(|o| {
+            let spec = &scenario.faults[o.spec];
+            let lasts = o
+                .lasts
+                .map(|d| format!(" for {}", format_duration(d)))
+                .unwrap_or_default();
+            format!(
+                "at {}: {} {}{lasts}",
+                format_duration(o.at),
+                spec.kind.name(),
+                victims(spec)
+            )
+        })
+        .collect();
+    if all.len() > SHOWN {
+        lines.push(format!("and {} more", all.len() - SHOWN));
+    }
+    lines
+}
+
+fn victims(spec: &FaultSpec) -> String {
+    let pick = match spec.select.pick {
+        Pick::Count(n) => format!("{n} of"),
+        Pick::Share(share) => format!("{share} of"),
+        Pick::All => "all of".to_string(),
+    };
+    let mut who: Vec<String> = spec.select.names.clone();
+    who.extend(spec.select.labels.iter().map(|(k, v)| format!("{k}={v}")));
+    if who.is_empty() {
+        format!("{pick} the instances")
+    } else {
+        format!("{pick} {}", who.join(", "))
+    }
+}
+
+fn guard(guard: &Guard) -> Vec<String> {
+    let keep = guard.keep_ready.map(|k| match k {
+        KeepReady::Share(share) => format!("at least {share} of the instances stay ready"),
+        KeepReady::Count(n) => format!("at least {n} instances stay ready"),
+    });
+    let most = guard.max_faults.map(|n| format!("at most {n} injections"));
+    let abort = guard
+        .abort_when
+        .iter()
+        .map(|a| format!("everything is undone and the run ends when {}", a.text));
+    keep.into_iter().chain(most).chain(abort).collect()
+}
+
+fn expectation(expectation: &Expectation) -> String {
+    match expectation {
+        Expectation::Slo(slo) => {
+            let mut line = slo.text.clone();
+            for (what, name) in [("flow", &slo.flow), ("step", &slo.step)] {
+                if let Some(name) = name {
+                    line.push_str(&format!(", {what} {name}"));
+                }
+            }
+            if let Some(phase) = slo.phase {
+                line.push_str(&format!(", {phase:?} faults").to_lowercase());
+            }
+            line
+        }
+        Expectation::Recovery(recovery) => format!(
+            "recovery within {} of each fault",
+            format_duration(recovery.within)
+        ),
+    }
+}

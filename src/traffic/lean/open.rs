@@ -1,0 +1,103 @@
+//! Opening a connection.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
+
+use super::connection::Connection;
+use super::failure::{Cause, Doing, Failure};
+use super::wire::Wire;
+
+/// TLS towards a server.
+#[derive(Clone)]
+pub struct Tls {
+    /// The connector; its configuration must not offer `h2` by ALPN.
+    pub connector: TlsConnector,
+    /// The name that the server must prove, and that is sent to it (SNI).
+    pub name: ServerName<'static>,
+}
+
+impl Tls {
+    /// TLS with this configuration towards this name.
+    pub fn new(config: Arc<rustls::ClientConfig>, name: ServerName<'static>) -> Self {
+        Self {
+            connector: TlsConnector::from(config),
+            name,
+        }
+    }
+}
+
+/// How long the parts of opening took. What was not reached is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectTimings {
+    /// From the first SYN until TCP was connected.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+}
+
+/// Where to, from where, and how.
+#[derive(Clone)]
+pub struct Connector {
+    /// The server.
+    pub address: SocketAddr,
+    /// The local address to connect from; the system chooses when absent.
+    pub source: Option<IpAddr>,
+    /// TLS, if any.
+    pub tls: Option<Tls>,
+}
+
+impl Connector {
+    /// Opens a connection before `deadline`. `timings` is filled as far as it got, also on failure.
+    pub async fn open(
+        &self,
+        deadline: Instant,
+        timings: &mut ConnectTimings,
+    ) -> Result<Connection, Failure> {
+        let opened = self.wire(deadline, timings).await;
+        opened.map(Connection::new).map_err(Failure::unsent)
+    }
+
+    async fn wire(&self, deadline: Instant, timings: &mut ConnectTimings) -> Result<Wire, Cause> {
+        let started = Instant::now();
+        let socket = self.socket().map_err(|e| Cause::Io(Doing::Socket, e))?;
+        let tcp = timeout_at(deadline.into(), socket.connect(self.address)).await;
+        let tcp = tcp.map_err(|_| Cause::Timeout(Doing::Connect))?;
+        let tcp = tcp.map_err(|e| Cause::Io(Doing::Connect, e))?;
+        let connected = Instant::now();
+        timings.connect = Some(connected - started);
+        let Some(tls) = &self.tls else {
+            return Ok(Wire::Plain(tcp));
+        };
+        let stream = self.handshake(tls, tcp, deadline).await?;
+        timings.tls = Some(connected.elapsed());
+        Ok(stream)
+    }
+
+    fn socket(&self) -> io::Result<TcpSocket> {
+        let socket = if self.address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // A request is one write: holding back its end (Nagle) would only distort its latency.
+        socket.set_nodelay(true)?;
+        if let Some(source) = self.source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        Ok(socket)
+    }
+
+    async fn handshake(&self, tls: &Tls, tcp: TcpStream, deadline: Instant) -> Result<Wire, Cause> {
+        let handshake = tls.connector.connect(tls.name.clone(), tcp);
+        let stream = timeout_at(deadline.into(), handshake).await;
+        let stream = stream.map_err(|_| Cause::Timeout(Doing::Handshake))?;
+        Ok(Wire::Tls(Box::new(stream.map_err(Cause::Tls)?)))
+    }
+}

@@ -1,0 +1,79 @@
+//! TCP, in clear text or under TLS.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::failure::{Cause, Doing};
+
+/// A connected stream.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Reads what there is. tokio knows that a read that did not fill its buffer has emptied the socket: the next
+    /// one waits for the poller at once, without a system call that would only say "not yet".
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(space);
+        let polled = match self {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
+            Wire::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
+        };
+        polled.map_ok(|()| buffer.filled().len())
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Wire::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    /// Hands over what the stream has held back. TCP holds nothing.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Wire::Plain(_) => Poll::Ready(Ok(())),
+            Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// What has come while no request was in flight: nothing (the normal case), some bytes, or the end (0).
+    /// In clear text this costs no system call while the poller has nothing to tell.
+    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Option<io::Result<usize>> {
+        let mut byte = [0u8; 1];
+        match self {
+            Wire::Plain(tcp) => match tcp.try_read(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                read => Some(read),
+            },
+            // Session tickets and key updates arrive here, and are taken in.
+            Wire::Tls(_) => match self.poll_read(cx, &mut byte) {
+                Poll::Pending => None,
+                Poll::Ready(read) => Some(read),
+            },
+        }
+    }
+
+    /// The cause for an error of this stream.
+    pub(super) fn cause(&self, doing: Doing, error: io::Error) -> Cause {
+        match self {
+            Wire::Tls(_) if error.raw_os_error().is_none() => Cause::Tls(error),
+            _ => Cause::Io(doing, error),
+        }
+    }
+}

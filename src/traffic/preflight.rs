@@ -1,0 +1,246 @@
+//! Whether a scenario fits this machine, said before it starts.
+
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::users::peak;
+use crate::record::Level;
+use crate::scenario::{ConnectionMode, Flow, Load, Protocol, Scenario, Target};
+
+/// Files that the program itself needs, besides those of connections.
+const OWN_FILES: u64 = 100;
+/// How long the kernel keeps the port of a connection that this side closed.
+const TIME_WAIT_S: f64 = 60.0;
+
+/// One thing to know before the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// [`Level::Error`]: the scenario cannot fit.
+    pub level: Level,
+    /// A sentence.
+    pub text: String,
+}
+
+/// What this machine allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open files of this process.
+    pub files: u64,
+    /// Local ports for outgoing connections, of each source address.
+    pub ports: u64,
+}
+
+/// Raises the open-file limit as far as it goes, and says whether the scenario fits.
+pub fn preflight(scenario: &Scenario) -> Vec<Finding> {
+    let limits = Limits {
+        files: raise_open_files(),
+        ports: local_ports(),
+    };
+    judge(scenario, limits)
+}
+
+/// Raises the soft limit of open files to the hard limit, and returns the limit in force.
+fn raise_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // None is no limit.
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+    match raised {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
+}
+
+fn local_ports() -> u64 {
+    let range = std::fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
+    let parse = |text: String| {
+        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+        let (low, high) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(high.saturating_sub(low) + 1)
+    };
+    // The kernel's default.
+    range.ok().and_then(parse).unwrap_or(28_232)
+}
+
+/// The connections that a flow has at once, and whether it surely has them (and not only when the service stalls).
+fn connections(flow: &Flow) -> (u64, bool) {
+    let (users, sure) = match &flow.load {
+        Load::Open(open) => (u64::from(open.max_in_flight), false),
+        Load::Closed(closed) => (u64::from(peak(&closed.stages)), true),
+    };
+    let streams = match flow.protocol {
+        Protocol::Http1 => 1,
+        Protocol::Http2 => u64::from(flow.connections.streams.unwrap_or(1).max(1)),
+    };
+    match flow.connections.mode {
+        ConnectionMode::Pooled(connections) => (u64::from(connections).min(users), sure),
+        ConnectionMode::PerUser => (users.div_ceil(streams), sure),
+        ConnectionMode::PerRequest => (users, sure),
+    }
+}
+
+/// Compares what a scenario needs with what there is. Pure.
+pub fn judge(scenario: &Scenario, limits: Limits) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |level, text: String| findings.push(Finding { level, text });
+    let local = matches!(scenario.target, Target::Local(_));
+    // The balancer of a local target is in this process: it accepts each connection and opens one to an instance.
+    let files_each = if local { 3 } else { 1 };
+    let mut sure_files = 0;
+    let mut possible_files = 0;
+    for flow in &scenario.traffic {
+        let (count, sure) = connections(flow);
+        possible_files += count * files_each;
+        sure_files += if sure { count * files_each } else { 0 };
+        let sources = flow.connections.source.len().max(1) as u64;
+        let ports = limits.ports * sources;
+        let (name, what) = (
+            &flow.name,
+            if sure {
+                "users"
+            } else {
+                "journeys at once (`max-in-flight`)"
+            },
+        );
+        if count > ports {
+            let level = if sure { Level::Error } else { Level::Warning };
+            find(
+                level,
+                format!(
+                    "flow `{name}`: up to {count} connections for its {what}, but {sources} source address(es) \
+                     have {ports} local ports (net.ipv4.ip_local_port_range); add addresses with \
+                     `connections: {{ source: [...] }}`"
+                ),
+            );
+        }
+        if let (ConnectionMode::PerRequest, Load::Open(open)) = (flow.connections.mode, &flow.load)
+        {
+            let rate = open
+                .stages
+                .iter()
+                .map(|stage| stage.rate.get())
+                .fold(0.0, f64::max);
+            let held = rate * TIME_WAIT_S;
+            if held > ports as f64 && !local {
+                find(
+                    Level::Warning,
+                    format!(
+                        "flow `{name}`: {rate} new connections a second keep up to {held:.0} local ports for a \
+                         minute each, and there are {ports}; where this side closes first, requests will fail \
+                         as `local`"
+                    ),
+                );
+            }
+        }
+    }
+    let room = limits.files.saturating_sub(OWN_FILES);
+    if sure_files > room {
+        find(
+            Level::Error,
+            format!(
+                "the scenario's users need {sure_files} open files, and this process may have {} \
+                 (ulimit -n, already raised to the hard limit): start fewer users or raise the limit",
+                limits.files
+            ),
+        );
+    } else if possible_files > room {
+        find(
+            Level::Warning,
+            format!(
+                "when the service stalls, up to {possible_files} open files are needed, and this process may \
+                 have {} (ulimit -n, already raised to the hard limit): lower `max-in-flight` or raise the limit",
+                limits.files
+            ),
+        );
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::scenario::units::Rate;
+    use crate::scenario::{ClosedLoad, OpenLoad, Process, RateStage, Think, UserStage};
+    use crate::traffic::testing::{flow, scenario};
+
+    fn closed(users: u32) -> Scenario {
+        let mut flow = flow();
+        let stage = UserStage {
+            users,
+            ramp: Duration::ZERO,
+            hold: Duration::from_secs(1),
+        };
+        flow.load = Load::Closed(ClosedLoad {
+            stages: vec![stage],
+            think: Think::None,
+        });
+        scenario(vec![flow])
+    }
+
+    fn open(rate: f64, max_in_flight: u32) -> Scenario {
+        let mut flow = flow();
+        let stage = RateStage {
+            rate: Rate::per_second(rate),
+            ramp: Duration::ZERO,
+            hold: Duration::from_secs(1),
+        };
+        flow.load = Load::Open(OpenLoad {
+            process: Process::Constant,
+            stages: vec![stage],
+            max_in_flight,
+        });
+        scenario(vec![flow])
+    }
+
+    fn levels(scenario: &Scenario, files: u64, ports: u64) -> Vec<Level> {
+        judge(scenario, Limits { files, ports })
+            .into_iter()
+            .map(|f| f.level)
+            .collect()
+    }
+
+    #[test]
+    fn users_that_cannot_fit_are_an_error_and_possible_ones_a_warning() {
+        assert_eq!(levels(&closed(900), 1000, 1000), []);
+        assert_eq!(levels(&closed(901), 1000, 1000), [Level::Error]);
+        assert_eq!(levels(&closed(1001), 10_000, 1000), [Level::Error]);
+        assert_eq!(levels(&open(10.0, 2000), 1000, 10_000), [Level::Warning]);
+        assert_eq!(levels(&open(10.0, 2000), 10_000, 1000), [Level::Warning]);
+    }
+
+    #[test]
+    fn source_addresses_multiply_ports_and_pools_bound_connections() {
+        let mut scenario = closed(1500);
+        scenario.traffic[0].connections.source =
+            vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()];
+        assert_eq!(levels(&scenario, 10_000, 1000), []);
+        let mut scenario = closed(1500);
+        scenario.traffic[0].connections.mode = ConnectionMode::Pooled(10);
+        assert_eq!(levels(&scenario, 1000, 1000), []);
+    }
+
+    #[test]
+    fn a_connection_per_request_uses_up_ports_by_rate() {
+        let mut scenario = open(1000.0, 10);
+        scenario.traffic[0].connections.mode = ConnectionMode::PerRequest;
+        assert_eq!(levels(&scenario, 1000, 28_000), [Level::Warning]);
+        assert_eq!(levels(&scenario, 1000, 60_000), []);
+    }
+
+    #[test]
+    fn the_limit_is_raised() {
+        let limit = raise_open_files();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current.unwrap_or(u64::MAX), limit);
+        assert_eq!(now.current, now.maximum);
+        assert!(local_ports() > 1000);
+    }
+}

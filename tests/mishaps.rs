@@ -1,0 +1,179 @@
+//! What goes wrong on a user's machine: a clear sentence, the right exit code, nothing left running.
+
+mod common;
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use common::Bench;
+
+fn local(command: &str, extra: &str) -> String {
+    format!(
+        "squall: 1
+name: mishap
+target:
+  local:
+    name: shop
+    command: {command}
+    instances: 2
+    env: {{ SQUALL_TEST: MARK }}
+    ready: {{ http: /readyz, every: 100ms }}
+    start-timeout: 3s
+    stop-grace: 1s
+    {extra}
+traffic:
+  browse:
+    arrivals: {{ rate: 50/s, hold: 2s }}
+    journey:
+      - get: /products
+expect: [ 'errors < 50%' ]
+"
+    )
+}
+
+#[track_caller]
+fn says(text: &str, code: i32, words: &[&str]) {
+    let bench = Bench::new(text);
+    let run = bench.run();
+    run.expect_code(code);
+    for word in words {
+        assert!(run.stderr.contains(word), "`{word}` in: {}", run.stderr);
+    }
+    assert!(
+        bench.gone_within(Duration::from_secs(2)),
+        "left: {:?}",
+        bench.alive()
+    );
+}
+
+#[test]
+fn a_command_that_is_not_there() {
+    says(
+        &local("no-such-program --port {port}", ""),
+        2,
+        &["no-such-program"],
+    );
+}
+
+#[test]
+fn an_instance_that_never_becomes_ready() {
+    says(
+        &local("squall demo --port {port} --defect never-ready", ""),
+        5,
+        &["shop-", "ready", "3s"],
+    );
+}
+
+#[test]
+fn an_instance_that_dies_at_once_shows_its_last_words() {
+    says(
+        &local("[sh, -c, 'echo cannot open the database >&2; exit 7']", ""),
+        5,
+        &["cannot open the database"],
+    );
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    says(
+        &local("squall demo --port {port}", &format!("port: {port}")),
+        5,
+        &[&port.to_string(), "in use"],
+    );
+}
+
+#[test]
+fn a_target_that_refuses() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let text = format!(
+        "squall: 1
+name: refused
+target: {{ url: 'http://127.0.0.1:{port}' }}
+traffic:
+  browse:
+    arrivals: {{ rate: 50/s, hold: 2s }}
+    journey: [ {{ get: / }} ]
+"
+    );
+    says(&text, 5, &[&port.to_string(), "refused"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    let bench = Bench::new(&local("squall demo --port {port}", ""));
+    std::fs::write(bench.path("file"), "").unwrap();
+    let run = bench
+        .command(&["run", "scenario.yaml", "--reports", "file/reports"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("file/reports"), "{stderr}");
+    assert!(bench.alive().is_empty());
+}
+
+#[test]
+fn a_run_never_writes_over_another() {
+    let bench = Bench::new(&local("squall demo --port {port}", ""));
+    std::fs::create_dir(bench.path("out")).unwrap();
+    let run = bench.run();
+    run.expect_code(2);
+    assert!(run.stderr.contains("out"), "{}", run.stderr);
+}
+
+#[test]
+fn a_full_disk_ends_the_run_in_order() {
+    let bench = Bench::new(
+        &local("squall demo --port {port}", "")
+            .replace("hold: 2s", "hold: 60s")
+            .replace(
+                "traffic:",
+                "faults: [ { at: 1s, freeze: { name: shop-1 } } ]\ntraffic:",
+            ),
+    );
+    let disk = bench.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=24k", "squall-test"])
+        .arg(&disk)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        skip!("a small file system can only be mounted by root");
+    }
+    let child = bench
+        .command(&["run", "scenario.yaml", "--out", "disk/out", "--quiet"])
+        .spawn()
+        .unwrap();
+    let run = bench.wait(child);
+    let unmounted = Command::new("umount")
+        .arg("-l")
+        .arg(&disk)
+        .status()
+        .unwrap();
+    assert!(unmounted.success());
+    run.expect_code(4);
+    assert!(
+        run.stderr.contains("No space left on device"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        bench.gone_within(Duration::from_secs(2)),
+        "left: {:?}",
+        bench.alive()
+    );
+}
+
+#[test]
+fn a_bad_scenario_starts_nothing() {
+    let bench = Bench::new(&local("squall demo --port {port}", "colour: red"));
+    let run = bench.run();
+    run.expect_code(2);
+    assert!(run.stderr.contains("scenario.yaml:13:5"), "{}", run.stderr);
+    assert!(bench.alive().is_empty() && !run.out.exists());
+}
