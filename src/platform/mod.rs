@@ -98,6 +98,7 @@ impl std::fmt::Display for Undo {
         match self {
             Undo::Thaw { instance, pid, .. } => write!(f, "thaw {instance} (process {pid})"),
             Undo::RestoreRoute { instance, fault } => write!(f, "lift {fault} from {instance}"),
+            Undo::Restore { kind, name, .. } => write!(f, "put {kind} {name} back"),
         }
     }
 }

@@ -17,7 +17,8 @@ fn server() -> Server {
 fn show(name: &str, run: &Run) {
     let seconds = (run.end.ended_us - run.end.started_us) as f64 / 1e6;
     let generators = || run.intervals.iter().map(|i| &i.second.generator);
-    let worst = |f: fn(&squall::record::GeneratorSecond) -> u64| generators().map(f).max().unwrap_or(0);
+    let worst =
+        |f: fn(&squall::record::GeneratorSecond) -> u64| generators().map(f).max().unwrap_or(0);
     let cpu: u64 = generators().flat_map(|g| &g.cpu_millicores).sum();
     println!(
         "{name}: {:.0}/s, {:.1} us of CPU each; response p50 {} p99 {} us; lag p50 {} p99 {} max {} us, late {}",
@@ -36,7 +37,10 @@ fn show(name: &str, run: &Run) {
 #[ignore = "a measurement"]
 fn throughput_of_50_users() {
     let server = server();
-    let run = run(scenario(flow(users(50, ms(5000), Think::None))), &server.url());
+    let run = run(
+        scenario(flow(users(50, ms(5000), Think::None))),
+        &server.url(),
+    );
     show("50 users", &run);
     assert_eq!(run.ended(Outcome::Ok), server.stats.requests());
 }

@@ -144,6 +144,31 @@ impl Cluster {
         })
     }
 
+    /// Connects to the cluster at this address: by the current context, or by the first that leads there.
+    pub async fn at(server: &str) -> Result<Self, PlatformError> {
+        let known = Kubeconfig::read().unwrap_or_default();
+        let clusters = known.clusters.iter().filter(|c| {
+            let address = c.cluster.as_ref().and_then(|c| c.server.as_deref());
+            address.is_some_and(|a| a.trim_end_matches('/') == server)
+        });
+        let names: Vec<&str> = clusters.map(|c| c.name.as_str()).collect();
+        let leads = |context: &&kube::config::NamedContext| {
+            let cluster = context.context.as_ref().map(|c| c.cluster.as_str());
+            cluster.is_some_and(|c| names.contains(&c))
+        };
+        let current = known.current_context.as_deref();
+        let contexts = || known.contexts.iter().filter(leads);
+        let found = contexts().find(|c| Some(c.name.as_str()) == current);
+        match found.or_else(|| contexts().next()) {
+            Some(context) => Self::connect(None, Some(&context.name)).await,
+            // Inside a cluster there is no kubeconfig; whose it is shows when it is asked.
+            None if known.contexts.is_empty() => Self::connect(None, None).await,
+            None => Err(PlatformError::Failed(format!(
+                "no context of the kubeconfig leads to the cluster at {server}: set KUBECONFIG to one that does"
+            ))),
+        }
+    }
+
     /// Makes one call, with a time limit, and turns what goes wrong into a sentence that starts with `doing`.
     pub async fn call<T>(
         &self,

@@ -27,6 +27,7 @@ pub mod api;
 mod change;
 mod faults;
 mod forward;
+mod lazy;
 mod observe;
 pub mod permissions;
 pub mod pods;
@@ -36,6 +37,7 @@ mod view;
 mod watch;
 
 pub use change::UNDO as UNDO_ANNOTATION;
+pub use lazy::Unconnected;
 
 /// The first lists of pods and endpoints are there within this.
 const LISTED: Duration = Duration::from_secs(20);
@@ -257,6 +259,15 @@ impl Platform for KubernetesPlatform {
         }
         Ok(())
     }
+}
+
+/// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in.
+pub async fn undo_detached(change: &Undo) -> Result<(), PlatformError> {
+    let Undo::Restore { cluster, .. } = change else {
+        return Err(PlatformError::Failed("not of a Kubernetes cluster".into()));
+    };
+    let cluster = Cluster::at(cluster).await?;
+    undo(&cluster, change).await
 }
 
 /// Takes a change back; works without the Service, for a ledger whose run is over.
