@@ -19,6 +19,7 @@ const IMAGE: &str = "testbed.local/tiny:1";
 /// The cluster, with this thread inside its network, for one test at a time.
 pub struct Bed {
     pub kubeconfig: PathBuf,
+    namespaces: std::cell::RefCell<Vec<String>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -76,8 +77,21 @@ pub fn bed() -> Option<Bed> {
         .expect("entering it");
     Some(Bed {
         kubeconfig: kubeconfig.clone(),
+        namespaces: Default::default(),
         _alone: alone,
     })
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for name in self.namespaces.take() {
+            // Nobody waits for it, and a test that has failed should say so with its own words.
+            let _ = Command::new("kubectl")
+                .args(["delete", "namespace", &name, "--wait=false"])
+                .env("KUBECONFIG", &self.kubeconfig)
+                .output();
+        }
+    }
 }
 
 impl Bed {
@@ -113,9 +127,8 @@ impl Bed {
         assert!(child.wait().unwrap().success(), "kubectl apply {manifest}");
     }
 
-    /// A fresh namespace with Deployment and Service `web`, rolled out.
+    /// Deployment and Service `web`, rolled out.
     pub fn web(&self, namespace: &str, replicas: u32, command: &str) {
-        self.empty(namespace);
         self.apply(&serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
@@ -138,16 +151,13 @@ impl Bed {
         ]);
     }
 
-    /// A fresh namespace with nothing in it.
-    pub fn empty(&self, namespace: &str) {
-        self.kubectl(&[
-            "delete",
-            "namespace",
-            namespace,
-            "--ignore-not-found",
-            "--timeout=90s",
-        ]);
-        self.kubectl(&["create", "namespace", namespace]);
+    /// A new namespace; it goes when the test is over. Its name is new too: the cluster takes its time to delete one.
+    pub fn namespace(&self, name: &str) -> String {
+        let since = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+        let name = format!("{name}-{}", since.as_millis());
+        self.kubectl(&["create", "namespace", &name]);
+        self.namespaces.borrow_mut().push(name.clone());
+        name
     }
 
     pub fn budget(&self, namespace: &str, max_unavailable: u32) {

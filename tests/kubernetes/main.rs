@@ -16,7 +16,7 @@ use squall::scenario::{FaultKind, KubernetesTarget, Reach};
 #[test]
 fn what_is_wrong_is_said_before_any_traffic() {
     with_bed(|bed| async move {
-        let ns = "t-errors";
+        let ns = &*bed.namespace("t-errors");
         bed.web(ns, 1, SERVE);
         let good = target(&bed, ns);
         let dir = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ fn what_is_wrong_is_said_before_any_traffic() {
 #[test]
 fn a_killed_pod_leaves_the_endpoints_and_is_replaced() {
     with_bed(|bed| async move {
-        let ns = "t-kill";
+        let ns = &*bed.namespace("t-kill");
         bed.web(ns, 3, SERVE);
         let run = run(&target(&bed, ns)).await;
         assert!(
@@ -171,7 +171,7 @@ fn a_killed_pod_leaves_the_endpoints_and_is_replaced() {
 #[test]
 fn a_budget_holds_an_eviction() {
     with_bed(|bed| async move {
-        let ns = "t-evict";
+        let ns = &*bed.namespace("t-evict");
         bed.web(ns, 2, SERVE);
         bed.budget(ns, 0);
         let run = run(&target(&bed, ns)).await;
@@ -197,7 +197,7 @@ fn a_budget_holds_an_eviction() {
 #[test]
 fn a_drained_node_is_emptied_and_given_back() {
     with_bed(|bed| async move {
-        let ns = "t-drain";
+        let ns = &*bed.namespace("t-drain");
         bed.web(ns, 4, SERVE);
         bed.budget(ns, 1);
         let run = run(&target(&bed, ns)).await;
@@ -244,7 +244,7 @@ fn a_drained_node_is_emptied_and_given_back() {
 #[test]
 fn workloads_are_scaled_rolled_and_put_back() {
     with_bed(|bed| async move {
-        let ns = "t-scale";
+        let ns = &*bed.namespace("t-scale");
         bed.web(ns, 3, SERVE);
         let run = run(&target(&bed, ns)).await;
         let web = || bed.json(&["-n", ns, "get", "deployment", "web"]);
@@ -256,7 +256,6 @@ fn workloads_are_scaled_rolled_and_put_back() {
             .expect("an undo");
         assert_eq!(web()["spec"]["replicas"], 1);
         until("two pods to go", || bed.uids(ns).len() == 1);
-        until("the platform to see it", || true);
         let left = run
             .platform
             .instances()
@@ -352,7 +351,7 @@ fn workloads_are_scaled_rolled_and_put_back() {
 #[test]
 fn an_undo_does_not_touch_another_cluster() {
     with_bed(|bed| async move {
-        let ns = "t-other";
+        let ns = &*bed.namespace("t-other");
         bed.web(ns, 1, SERVE);
         let run = run(&target(&bed, ns)).await;
         let undo = Undo::Restore {
@@ -372,7 +371,7 @@ fn an_undo_does_not_touch_another_cluster() {
 #[test]
 fn a_signal_from_inside_ends_a_container_or_says_why_not() {
     with_bed(|bed| async move {
-        let ns = "t-signal";
+        let ns = &*bed.namespace("t-signal");
         bed.web(ns, 1, SERVE);
         let term = |container: Option<&str>, signal: &str| FaultKind::ContainerKill {
             container: container.map(Into::into),
@@ -399,6 +398,7 @@ fn a_signal_from_inside_ends_a_container_or_says_why_not() {
             run.told("the restart", |w| matches!(w, What::Incident { incident: Incident::Restarted, instance, .. } if *instance == name)).await;
             run.platform.stop().await.unwrap();
         }
+        let ns = &*bed.namespace("t-deaf");
         bed.web(ns, 1, DEAF);
         let run = run(&target(&bed, ns)).await;
         let name = run.names()[0].clone();
@@ -413,7 +413,7 @@ fn a_signal_from_inside_ends_a_container_or_says_why_not() {
 #[test]
 fn the_watches_outlive_the_api_server() {
     with_bed(|bed| async move {
-        let ns = "t-outage";
+        let ns = &*bed.namespace("t-outage");
         bed.web(ns, 2, SERVE);
         let run = run(&target(&bed, ns)).await;
         let lost = |w: &What| matches!(w, What::Watch(v) if v.of == "pods" && v.view == View::Lost);
@@ -447,7 +447,7 @@ fn the_watches_outlive_the_api_server() {
 #[test]
 fn a_port_forward_carries_traffic_to_one_pod() {
     with_bed(|bed| async move {
-        let ns = "t-forward";
+        let ns = &*bed.namespace("t-forward");
         bed.web(ns, 2, SERVE);
         let target = KubernetesTarget {
             reach: Reach::PortForward,
@@ -481,7 +481,7 @@ fn a_port_forward_carries_traffic_to_one_pod() {
 #[test]
 fn every_fault_works_under_the_role_that_is_made_for_it() {
     with_bed(|bed| async move {
-        let ns = "t-role";
+        let ns = &*bed.namespace("t-role");
         bed.web(ns, 2, SERVE);
         let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
         let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
