@@ -91,7 +91,6 @@ impl<'de> Deserialize<'de> for Secret {
 
 /// Where the system under test runs.
 // A program holds one of it, so the size of the larger variant costs nothing.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(clippy::large_enum_variant, reason = "there is one a run")]
