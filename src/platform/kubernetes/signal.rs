@@ -152,6 +152,10 @@ fn outcome(status: Option<Status>, errors: &str) -> Exec {
     }
     let message = status.message.unwrap_or_default();
     let text = format!("{message} {errors}").trim().to_string();
+    // When the first process ends, the kernel kills all others of the container, `kill` itself among them.
+    if text.contains("exit code 137") {
+        return Exec::Unknown;
+    }
     let missing = [
         "not found",
         "no such file",
