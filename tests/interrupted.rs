@@ -129,7 +129,10 @@ fn the_guard_ends_a_run_that_hurts_too_much() {
 
 #[test]
 fn the_guard_refuses_what_would_take_too_many() {
-    let text = scenario("guard: { keep-ready: 3 }").replace("hold: 60s", "hold: 3s");
+    // The freeze makes one of three not ready; the kill a moment later would make it two.
+    let text = scenario("guard: { keep-ready: 2 }")
+        .replace("hold: 60s", "hold: 4s")
+        .replace("faults:", "faults:\n  - at: 2s\n    kill: { name: shop-2 }");
     let run = Bench::new(&text).run();
     let refused = run
         .events()

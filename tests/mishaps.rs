@@ -68,7 +68,10 @@ fn an_instance_that_never_becomes_ready() {
 #[test]
 fn an_instance_that_dies_at_once_shows_its_last_words() {
     says(
-        &local("[sh, -c, 'echo cannot open the database >&2; exit 7']", ""),
+        &local(
+            "[sh, -c, 'echo cannot open the database on {port} >&2; exit 7']",
+            "",
+        ),
         5,
         &["cannot open the database"],
     );
@@ -81,7 +84,7 @@ fn a_port_that_is_taken() {
     says(
         &local("squall demo --port {port}", &format!("port: {port}")),
         5,
-        &[&port.to_string(), "in use"],
+        &[&port.to_string(), "taken"],
     );
 }
 
@@ -174,6 +177,6 @@ fn a_bad_scenario_starts_nothing() {
     let bench = Bench::new(&local("squall demo --port {port}", "colour: red"));
     let run = bench.run();
     run.expect_code(2);
-    assert!(run.stderr.contains("scenario.yaml:13:5"), "{}", run.stderr);
+    assert!(run.stderr.contains("scenario.yaml:12:5"), "{}", run.stderr);
     assert!(bench.alive().is_empty() && !run.out.exists());
 }

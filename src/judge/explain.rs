@@ -65,7 +65,7 @@ generator: whether squall itself, not the service, was the limit. Judged for eve
 
 What it checks
   Arrivals dropped because `max-in-flight` journeys were under way (over 0.1% of those due); requests sent late
-  (p99 of the schedule lag over 10 ms in more than 5% of the seconds, and in two at least); a worker thread without
+  (p99 of the schedule lag over 100 ms in more than 5% of the seconds, and in two at least); a worker thread without
   CPU (950 thousandths of a core in more than 20% of the seconds in which an open flow runs); requests that found
   no file descriptor or local port (over 0.1%).
 
@@ -74,6 +74,7 @@ How it decides
   a throughput that was reached; errors that a slow generator cannot produce (anything but timeouts and its own);
   latencies over the limit even after twice the longest lag is taken off; any failed latency or error bound where
   arrivals were dropped only, since less load makes nothing worse.
+  Less lag than that spoils nothing but a latency FAIL that it alone explains, which becomes INCONCLUSIVE too.
   In a closed loop a busy generator sends fewer requests and none late: said, and no reason for doubt.
 
 How it can be wrong

@@ -21,8 +21,10 @@ use crate::scenario::Load;
 
 /// More dropped arrivals than this share of those due.
 const DROPPED_SHARE: f64 = 0.001;
-/// A second is late when the 99th percentile of its schedule lag is over this.
-const LAG_LIMIT_US: Micros = 10_000;
+/// A second is late when the 99th percentile of its schedule lag is over this: a tenth of the second's load then
+/// came at another time than was asked for. Less lag than this does not change what the service got; that it may
+/// explain a long latency is looked at for every latency FAIL.
+const LAG_LIMIT_US: Micros = 100_000;
 /// More late seconds than this share.
 const LATE_SECONDS: f64 = 0.05;
 /// A worker is busy from here on, thousandths of a core.

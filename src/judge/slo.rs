@@ -350,11 +350,19 @@ fn fails_whatever_follows(c: &Context<'_>) -> bool {
 /// See `generator` for what a saturated generator can falsify.
 fn doubt_generator(c: &Context<'_>, finding: &mut Finding) {
     let generator = &c.analysis.generator;
-    let Some(why) = &generator.summary.saturated else {
-        return;
-    };
     let bound = &c.slo.bound;
     let upper = bound.op.is_upper_bound();
+    let Some(why) = &generator.summary.saturated else {
+        let latency = !matches!(bound.metric, Metric::Throughput | Metric::Errors);
+        if finding.ruling == Ruling::Fail && latency && upper && !lag_is_innocent(c) {
+            let lag = micros(generator.summary.lag_max_us);
+            finding.doubt(
+                &format!("the generator itself sent up to {lag} late, which explains it"),
+                "a run whose generator keeps its schedule",
+            );
+        }
+        return;
+    };
     let stays = match (finding.ruling, bound.metric) {
         (Ruling::Inconclusive, _) => return,
         // Reached is reached; and more than allowed is more than allowed.
@@ -396,6 +404,18 @@ fn latency_stays(c: &Context<'_>) -> bool {
     }
     let relieved = relieve(c.slice, &c.slo.bound, c.slo.of, generator.explains_us);
     decide(&c.slo.bound, &relieved).ruling == Ruling::Fail
+}
+
+/// Whether a latency fails also without the delays of a generator that was late now and then: by what the service
+/// took from the send, or with twice the longest lag taken off.
+fn lag_is_innocent(c: &Context<'_>) -> bool {
+    let fails = |of, off_us| {
+        let relieved = relieve(c.slice, &c.slo.bound, of, off_us);
+        decide(&c.slo.bound, &relieved).ruling == Ruling::Fail
+    };
+    c.slice.answered() == 0
+        || fails(LatencyKind::Service, 0)
+        || fails(c.slo.of, c.analysis.generator.explains_us)
 }
 
 fn errors_are_hard(slice: &Slice) -> bool {

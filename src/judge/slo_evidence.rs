@@ -26,6 +26,15 @@ pub(super) fn dominant_error(slice: &Slice) -> Option<(Outcome, u64)> {
     failures.map(|(o, n)| (*o, *n)).max_by_key(|(_, n)| *n)
 }
 
+/// The kind in words; of refused statuses the most frequent one.
+fn kind_in_words(kind: Outcome, slice: &Slice) -> String {
+    let errors = slice.statuses.iter().filter(|(status, _)| **status >= 400);
+    match (kind, errors.max_by_key(|(_, n)| **n)) {
+        (Outcome::Status, Some((status, _))) => format!("status {status}"),
+        _ => kind.to_string(),
+    }
+}
+
 /// A stretch of the run in which the bound was missed, with its worst second.
 struct Stretch {
     from: Micros,
@@ -55,6 +64,7 @@ pub(super) fn where_and_when(c: &Context<'_>) -> String {
     if c.slo.bound.metric == Metric::Errors
         && let Some((kind, n)) = dominant_error(c.slice)
     {
+        let kind = kind_in_words(kind, c.slice);
         words.push_str(&format!(", mostly {kind} ({})", count(n)));
     }
     if let Some((name, share)) = culprit(c) {

@@ -8,10 +8,11 @@ use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
 use super::TrafficError;
+use super::extract::{Extraction, Source, json_path, parse, plain, regex};
 use super::reply::Reply;
 use super::text::{Escape, Names, Scope, Text, Value};
 use crate::record::Micros;
-use crate::scenario::{Check, Extract, ExtractFrom, JsonOp, Op, StatusMatch, Step, TextTest};
+use crate::scenario::{Check, JsonOp, Op, StatusMatch, Step, TextTest};
 
 /// The checks and extractions of a step.
 #[derive(Debug, Clone, Default)]
@@ -58,31 +59,6 @@ enum Wanted {
     Value(Json),
     /// From variables: compared as text.
     Text(Text),
-}
-
-#[derive(Debug, Clone)]
-struct Extraction {
-    variable: String,
-    slot: usize,
-    from: Source,
-    default: Option<Text>,
-}
-
-#[derive(Debug, Clone)]
-enum Source {
-    Json(JsonPath),
-    Regex(Regex, usize),
-    Header(String),
-}
-
-fn regex(pattern: &str) -> Result<Regex, TrafficError> {
-    Regex::new(pattern)
-        .map_err(|e| TrafficError::Scenario(format!("`{pattern}` is no regular expression: {e}")))
-}
-
-fn json_path(path: &str) -> Result<JsonPath, TrafficError> {
-    JsonPath::parse(path)
-        .map_err(|e| TrafficError::Scenario(format!("`{path}` is no JSON path: {e}")))
 }
 
 impl Test {
@@ -341,60 +317,6 @@ impl Wanted {
     }
 }
 
-impl Extraction {
-    fn compile(extract: &Extract, names: &Names, slot: usize) -> Result<Self, TrafficError> {
-        let from = match &extract.from {
-            ExtractFrom::Json(path) => Source::Json(json_path(path)?),
-            ExtractFrom::Header(name) => Source::Header(name.clone()),
-            ExtractFrom::Regex { pattern, group } => {
-                let regex = regex(pattern)?;
-                if *group >= regex.captures_len() {
-                    return Err(TrafficError::Scenario(format!(
-                        "`{pattern}` has no group {group}: it has {}",
-                        regex.captures_len() - 1
-                    )));
-                }
-                Source::Regex(regex, *group)
-            }
-        };
-        let default = extract.default.as_deref();
-        let default = default
-            .map(|source| Text::compile(source, Escape::None, names))
-            .transpose()?;
-        let variable = extract.variable.clone();
-        Ok(Self {
-            variable,
-            slot,
-            from,
-            default,
-        })
-    }
-
-    fn find(&self, reply: &Reply, parsed: &mut Option<Json>) -> Option<String> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match &self.from {
-            Source::Header(name) => reply.header_all(name).next().map(text),
-            Source::Regex(regex, group) => {
-                Some(text(regex.captures(&reply.body)?.get(*group)?.as_bytes()))
-            }
-            Source::Json(path) => path.query(parse(reply, parsed)).first().map(plain),
-        }
-    }
-}
-
-/// The body as JSON, parsed once; a body that is none is null, in which no path leads anywhere.
-fn parse<'a>(reply: &Reply, parsed: &'a mut Option<Json>) -> &'a Json {
-    parsed.get_or_insert_with(|| serde_json::from_slice(&reply.body).unwrap_or(Json::Null))
-}
-
-/// A JSON value as text: a string without its quotes.
-fn plain(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand_pcg::Pcg64;
@@ -402,6 +324,7 @@ mod tests {
 
     use super::*;
     use crate::scenario::units::Size;
+    use crate::scenario::{Extract, ExtractFrom};
     use crate::traffic::testing::step;
     use crate::traffic::text::Binding;
 

@@ -4,12 +4,11 @@
 //! is kept, and the shuffle is a keyed permutation of the row numbers that is computed, not stored. Of the sequence of
 //! rows, worker `w` of `N` takes numbers `w`, `w + N`, ..., so that no row is handed out twice and nothing is shared.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::TrafficError;
+use super::datafile::{Source, lookup};
 use super::text::Value;
 use crate::scenario::{Feeder, FeederFormat, FeederOrder};
 
@@ -197,126 +196,6 @@ impl Rows {
         }
         Ok(true)
     }
-}
-
-/// An open file that is read row by row.
-#[derive(Debug)]
-enum Source {
-    Csv(Box<csv::Reader<File>>, csv::StringRecord),
-    Json(BufReader<File>, u64, Vec<u8>, serde_json::Value),
-}
-
-impl Source {
-    fn open(path: &Path, format: FeederFormat) -> Result<Self, String> {
-        let file = File::open(path).map_err(|e| e.to_string())?;
-        Ok(match format {
-            FeederFormat::Csv => {
-                let reader = csv::ReaderBuilder::new()
-                    .buffer_capacity(64 << 10)
-                    .from_reader(file);
-                Source::Csv(Box::new(reader), csv::StringRecord::new())
-            }
-            FeederFormat::JsonLines => {
-                let reader = BufReader::with_capacity(64 << 10, file);
-                Source::Json(reader, 0, Vec::new(), serde_json::Value::Null)
-            }
-        })
-    }
-
-    /// The names in the header line; must be called before rows are read.
-    fn columns(&mut self) -> Result<Option<Vec<String>>, String> {
-        match self {
-            Source::Csv(reader, _) => {
-                let headers = reader.headers().map_err(|e| e.to_string())?;
-                Ok(Some(headers.iter().map(|h| h.trim().to_string()).collect()))
-            }
-            Source::Json(..) => Ok(None),
-        }
-    }
-
-    fn json(&self) -> Option<&serde_json::Value> {
-        match self {
-            Source::Json(_, _, _, row) => Some(row),
-            Source::Csv(..) => None,
-        }
-    }
-
-    /// Offset of the next row.
-    fn offset(&self) -> u64 {
-        match self {
-            Source::Csv(reader, _) => reader.position().byte(),
-            Source::Json(_, offset, ..) => *offset,
-        }
-    }
-
-    fn seek(&mut self, offset: u64) -> Result<(), String> {
-        match self {
-            Source::Csv(reader, _) => {
-                let mut position = csv::Position::new();
-                position.set_byte(offset);
-                reader.seek(position).map_err(|e| e.to_string())
-            }
-            Source::Json(reader, at, ..) => {
-                // A seek within the buffer keeps it.
-                let step = offset as i64 - *at as i64;
-                *at = offset;
-                match i64::try_from(offset) {
-                    Ok(_) => reader.seek_relative(step).map_err(|e| e.to_string()),
-                    Err(_) => reader
-                        .seek(SeekFrom::Start(offset))
-                        .map(drop)
-                        .map_err(|e| e.to_string()),
-                }
-            }
-        }
-    }
-
-    /// Reads the next row; `false` at the end of the file.
-    fn read(&mut self) -> Result<bool, String> {
-        match self {
-            Source::Csv(reader, record) => reader.read_record(record).map_err(|e| e.to_string()),
-            Source::Json(reader, offset, line, row) => loop {
-                line.clear();
-                let n = reader.read_until(b'\n', line).map_err(|e| e.to_string())?;
-                if n == 0 {
-                    return Ok(false);
-                }
-                let at = *offset;
-                *offset += n as u64;
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                *row = serde_json::from_slice(line)
-                    .map_err(|e| format!("the line at byte {at} is not JSON: {e}"))?;
-                if !row.is_object() {
-                    return Err(format!("the line at byte {at} is not a JSON object"));
-                }
-                return Ok(true);
-            },
-        }
-    }
-
-    fn field(&self, name: &str, column: usize, value: &mut Value) {
-        match self {
-            Source::Csv(_, record) => match record.get(column) {
-                Some(text) => value.set(text),
-                None => value.unset(),
-            },
-            Source::Json(_, _, _, row) => match lookup(row, name) {
-                Some(serde_json::Value::String(text)) => value.set(text),
-                Some(other) => value.set(&other.to_string()),
-                None => value.unset(),
-            },
-        }
-    }
-}
-
-/// A field of a JSON row: by its name, or level by level along `a.b.c`.
-fn lookup<'a>(row: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
-    row.get(name).or_else(|| {
-        let mut parts = name.split('.');
-        parts.try_fold(row, |value, part| value.get(part))
-    })
 }
 
 /// Mixes two numbers into one (SplitMix64's finalizer).

@@ -31,17 +31,24 @@ use crate::scenario::Scenario;
 mod arrivals;
 mod check;
 mod classify;
+mod closed;
 mod collector;
+mod compile;
+mod datafile;
+mod extract;
 mod feeder;
 mod journey;
 mod mask;
 mod meter;
 mod open;
+mod origin;
 mod plan;
 mod preflight;
 mod reply;
 mod request;
+mod sample;
 mod selfwatch;
+mod shared;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -168,7 +175,8 @@ pub struct Engine {
     plan: Arc<Plan>,
     started_at: Micros,
     stop: watch::Sender<Stop>,
-    end: oneshot::Receiver<Result<TrafficEnd, TrafficError>>,
+    /// None once it has been told.
+    end: Option<oneshot::Receiver<Result<TrafficEnd, TrafficError>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -182,7 +190,7 @@ pub fn start(prepared: Prepared) -> Engine {
         plan,
         started_at: 0,
         stop,
-        end: ended,
+        end: Some(ended),
         threads: Vec::new(),
     };
     engine.started_at = engine.plan.sink.clock().now();
@@ -190,7 +198,7 @@ pub fn start(prepared: Prepared) -> Engine {
         // Threads that have been started see that they are not wanted.
         let (tell, told) = oneshot::channel();
         let _ = tell.send(Err(TrafficError::Thread(error)));
-        engine.end = told;
+        engine.end = Some(told);
         engine.stop_now();
     }
     engine
@@ -265,9 +273,14 @@ impl Engine {
         });
     }
 
-    /// Waits for the end; all seconds have been handed to the record then. To be awaited once.
+    /// Waits for the end; all seconds have been handed to the record then. A wait that is
+    /// given up may be begun again; the end is told once.
     pub async fn finished(&mut self) -> Result<TrafficEnd, TrafficError> {
-        let result = (&mut self.end).await;
+        let Some(end) = self.end.as_mut() else {
+            return Err(TrafficError::Worker("its end has been told".into()));
+        };
+        let result = end.await;
+        self.end = None;
         for thread in self.threads.drain(..) {
             // A worker's panic is in the collector's result.
             let _ = thread.join();

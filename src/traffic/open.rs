@@ -1,13 +1,13 @@
 //! Open loads: arrivals on a schedule that does not wait for the service.
 //!
-//! An arrival is given to a user place that is free; there are as many places as journeys were ever under way at once,
-//! up to `max-in-flight`. Places are reused first in, first out: every connection that was opened keeps seeing
-//! traffic, so that none goes stale in the server's idle timeout, and after a peak the load stays spread over all of
-//! them, as a load balancer in front of real users would see it. (Last in, first out would pin a moderate load to the
-//! few instances behind the hottest connections.)
+//! An arrival is a visitor, and which instance serves a visitor must not depend on how fast that instance is. With
+//! few kept-alive connections it would: those to a slow instance are busy most of the time, so that arrivals would
+//! find the fast ones free and hide the slow one. So there are many more user places (each with its connections) than
+//! journeys under way, as a service has many more open connections than requests; an arrival draws one of all
+//! places, and where that one is busy the population grows. It has at least [`FEWEST_PLACES`] and up to
+//! [`PLACES_PER_BUSY`] times the journeys under way, always within `max-in-flight`.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,22 +15,30 @@ use std::task::{Poll, Waker};
 
 use rand_pcg::Pcg64;
 
+use rand::RngExt;
+
 use super::arrivals::{Arrivals, RateCurve};
 use super::feeder::mix;
 use super::journey::CompiledFlow;
-use super::user::{Start, User};
-use super::worker::{FlowRun, Live, Shared, Slot};
+use super::shared::{FlowRun, Live, Shared, Slot};
+use super::user::{Start, User, journey_rng};
 use crate::record::{Level, Micros};
 use crate::scenario::Load;
+
+/// A population over all workers begins with so many places (or `max-in-flight`, if that is less).
+const FEWEST_PLACES: usize = 50;
+/// And grows to so many times the places that are busy.
+const PLACES_PER_BUSY: usize = 10;
 
 /// The schedule of a flow at one worker, and its places.
 pub struct OpenState {
     arrivals: Arrivals,
     next: Option<(u64, Micros)>,
     limit: usize,
+    fewest: usize,
     places: Vec<Rc<Place>>,
-    free: VecDeque<usize>,
-    seed: u64,
+    free: FreeList,
+    draw: Pcg64,
 }
 
 /// A place for one journey at a time.
@@ -57,9 +65,10 @@ impl OpenState {
             arrivals: Arrivals::new(curve, open.process, shard, flow.shards, rng),
             next: None,
             limit: total / flow.shards + usize::from(shard < total % flow.shards),
+            fewest: FEWEST_PLACES.div_ceil(flow.shards),
             places: Vec::new(),
-            free: VecDeque::new(),
-            seed,
+            free: FreeList::default(),
+            draw: Pcg64::new(u128::from(mix(seed, 0x9_1ace)), shard as u128),
         };
         state.step();
         Some(state)
@@ -106,11 +115,7 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
         if intended >= until {
             return;
         }
-        let seed = mix(state.seed, number);
-        let mut rng = Pcg64::new(
-            u128::from(seed) << 64 | u128::from(number),
-            run.flow.index as u128,
-        );
+        let mut rng = journey_rng(shared.plan.seed, run.flow.index, number);
         match state.free_place(shared, run) {
             Ok(Some(index)) => {
                 let place = &state.places[index];
@@ -141,17 +146,22 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
 }
 
 impl OpenState {
-    /// The place that has been free the longest, or a new one.
+    /// One of all places, or a new one where that is busy; none where `max-in-flight` are.
     fn free_place(
         &mut self,
         shared: &Rc<Shared>,
         run: &Rc<FlowRun>,
     ) -> Result<Option<usize>, String> {
-        if let Some(index) = self.free.pop_front() {
-            return Ok(Some(index));
-        }
-        if self.places.len() >= self.limit {
-            return Ok(None);
+        let all = self.places.len();
+        let busy = all - self.free.len();
+        if all >= self.fewest.min(self.limit) {
+            let drawn = self.draw.random_range(0..all);
+            if self.free.take(drawn) {
+                return Ok(Some(drawn));
+            }
+            if all >= self.limit || (all >= PLACES_PER_BUSY * busy && busy < all) {
+                return Ok(self.free.take_any());
+            }
         }
         let index = self.places.len();
         let link = run.transport.link(index).map_err(|e| e.to_string())?;
@@ -162,12 +172,24 @@ impl OpenState {
             waker: RefCell::default(),
         });
         self.places.push(place.clone());
+        self.free.grow();
         let number = (index * run.flow.shards + run.shard + 1) as u64;
         let user = User::new(shared.clone(), slot, link, number);
         let (shared, run) = (shared.clone(), run.clone());
         tokio::task::spawn_local(serve(shared, run, place, index, user));
         Ok(Some(index))
     }
+}
+
+/// Takes back what has been given to a place whose task has not run since: the steps and intended starts of requests
+/// that are due and will never begin.
+pub fn take_back(run: &FlowRun) -> Vec<(usize, Micros)> {
+    let open = run.open.borrow();
+    let places = open.as_ref().map_or(&[][..], |state| &state.places);
+    let given = places.iter().filter_map(|place| place.start.take());
+    given
+        .filter_map(|(start, _)| start.counted(&run.flow))
+        .collect()
 }
 
 /// Serves a place: one journey after the other.
@@ -183,9 +205,51 @@ async fn serve(
         user.journey(start, run.end).await;
         shared.users.set(shared.users.get() - 1);
         if let Some(state) = run.open.borrow_mut().as_mut() {
-            state.free.push_back(index);
+            state.free.put(index);
         }
         drop(live);
+    }
+}
+
+/// Which places are free: any of them is found, taken and put back at once.
+#[derive(Default)]
+struct FreeList {
+    free: Vec<usize>,
+    /// Where a place stands in `free`.
+    at: Vec<Option<usize>>,
+}
+
+impl FreeList {
+    fn len(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Makes room for one more place, which is busy.
+    fn grow(&mut self) {
+        self.at.push(None);
+        self.free.reserve(self.at.len() - self.free.len());
+    }
+
+    fn put(&mut self, place: usize) {
+        self.at[place] = Some(self.free.len());
+        self.free.push(place);
+    }
+
+    fn take(&mut self, place: usize) -> bool {
+        let Some(at) = self.at[place].take() else {
+            return false;
+        };
+        self.free.swap_remove(at);
+        if let Some(moved) = self.free.get(at) {
+            self.at[*moved] = Some(at);
+        }
+        true
+    }
+
+    fn take_any(&mut self) -> Option<usize> {
+        let place = *self.free.last()?;
+        self.take(place);
+        Some(place)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::journey::{CompiledFlow, all_steps};
 use super::mask::Mask;
-use super::request::Origin;
+use super::origin::Origin;
 use super::transport::{Kind, Transport, reqwest};
 use super::{Job, TrafficError, tls};
 use crate::record::{Level, Outcome, Sink};

@@ -3,8 +3,6 @@
 //! What ends a journey early: a request without a response, and a value that could not be extracted, since later steps
 //! would make no sense. A response that fails a check does not: the user goes on, as a user would.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rand_pcg::Pcg64;
@@ -14,13 +12,12 @@ use super::feeder::mix;
 use super::journey::{CompiledFlow, Op, think_time};
 use super::meter::{End, InstanceId};
 use super::reply::{Failure, Reply, SAMPLE_BYTES};
+use super::shared::{InFlight, Shared, Slot};
 use super::text::Scope;
 use super::timer::Alarm;
 use super::transport::{Link, Order};
-use super::users::{Stay, peak, stays};
-use super::worker::{FlowRun, InFlight, Shared, Slot};
-use crate::record::{Micros, Outcome, Sample, What};
-use crate::scenario::{ClosedLoad, Load, Think};
+use crate::record::{Micros, Outcome};
+use crate::scenario::{Load, Think};
 
 /// How a journey begins.
 pub struct Start {
@@ -29,9 +26,19 @@ pub struct Start {
     intended: Micros,
     /// The first request has been counted as due.
     counted: bool,
+    /// The intended start was set by a clock, and not by the end of the request before.
+    timed: bool,
 }
 
 impl Start {
+    /// The first request, if it has been counted as due: its step among all steps, and its intended start.
+    pub fn counted(&self, flow: &CompiledFlow) -> Option<(usize, Micros)> {
+        match flow.program.get(self.pc?)? {
+            Op::Step(step) if self.counted => Some((flow.steps[*step].index, self.intended)),
+            _ => None,
+        }
+    }
+
     /// The start of an arrival's journey. Where the journey begins with a request, it is due now, whenever its user
     /// gets to run.
     pub fn new(flow: &CompiledFlow, mut rng: Pcg64, intended: Micros, shared: &Rc<Shared>) -> Self {
@@ -48,8 +55,15 @@ impl Start {
             pc,
             intended,
             counted: first.is_some(),
+            timed: true,
         }
     }
+}
+
+/// The generator of one journey of a flow.
+pub fn journey_rng(seed: u64, flow: usize, number: u64) -> Pcg64 {
+    let seed = mix(mix(seed, flow as u64), number);
+    Pcg64::new(u128::from(seed) << 64 | u128::from(number), flow as u128)
 }
 
 /// One user.
@@ -68,6 +82,8 @@ pub struct User {
 pub struct JourneyEnd {
     /// When the next one may begin.
     pub next: Micros,
+    /// Whether a clock decides that.
+    pub timed: bool,
     /// Whether it made a request or paused at all.
     pub took_time: bool,
 }
@@ -98,6 +114,27 @@ impl User {
         }
     }
 
+    /// Its worker, and its place there.
+    pub fn place(&self) -> (Rc<Shared>, Rc<Slot>) {
+        (self.shared.clone(), self.slot.clone())
+    }
+
+    /// Walks through the journey once more, as a closed user does.
+    pub async fn again(&mut self, intended: Micros, timed: bool, until: Micros) -> JourneyEnd {
+        let flow = &self.slot.run.flow;
+        // Unique in the flow, so that a user's choices depend on nothing but the seed.
+        let number = self.number << 32 | (self.iteration & 0xffff_ffff);
+        let mut rng = journey_rng(self.shared.plan.seed, flow.index, number);
+        let start = Start {
+            pc: flow.advance(0, &mut rng),
+            rng,
+            intended,
+            counted: false,
+            timed,
+        };
+        self.journey(start, until).await
+    }
+
     /// Walks through the journey once. No request becomes due from `until` on.
     pub async fn journey(&mut self, start: Start, until: Micros) -> JourneyEnd {
         let flow = self.slot.run.flow.clone();
@@ -106,6 +143,7 @@ impl User {
             pc,
             mut intended,
             mut counted,
+            mut timed,
         } = start;
         self.iteration += 1;
         let mut took_time = false;
@@ -118,11 +156,15 @@ impl User {
                     }
                     counted = false;
                     took_time = true;
+                    if timed {
+                        self.dispatched(intended);
+                    }
                     let end = self.step(*step, intended, &mut rng).await;
                     intended = end.at;
                     // Think time follows every request, whatever became of it.
                     let think = think_time(&self.think, &mut rng);
                     intended += think;
+                    timed = think > 0;
                     if think > 0 && !self.pause(intended, until).await || !end.go_on {
                         break;
                     }
@@ -130,6 +172,7 @@ impl User {
                 Op::Think(think) => {
                     took_time = true;
                     intended += think_time(think, &mut rng);
+                    timed = true;
                     if !self.pause(intended, until).await {
                         break;
                     }
@@ -140,6 +183,7 @@ impl User {
         }
         JourneyEnd {
             next: intended,
+            timed,
             took_time,
         }
     }
@@ -161,13 +205,16 @@ impl User {
         true
     }
 
+    /// Records how late a request is that a clock had decided on.
+    fn dispatched(&self, intended: Micros) {
+        let lag = self.shared.clock.now().saturating_sub(intended);
+        self.shared.count(|second| second.dispatched(lag));
+    }
+
     /// Makes one request that is due.
     async fn step(&mut self, index: usize, intended: Micros, rng: &mut Pcg64) -> StepEnd {
         let flow = self.slot.run.flow.clone();
         let step = &flow.steps[index];
-        let now = self.shared.clock.now();
-        self.shared
-            .count(|second| second.dispatched(now.saturating_sub(intended)));
         let request = InFlight {
             step: index,
             intended,
@@ -247,7 +294,7 @@ impl User {
                 Ok(()) => step.expected.describe(finding, &self.reply),
             };
             if let Some(request) = request {
-                emit_sample(
+                super::sample::emit(
                     &self.shared,
                     &self.slot,
                     &request,
@@ -305,146 +352,5 @@ impl User {
         memory.last.set(named);
         let first = memory.fresh.replace(false);
         (named, first && named.is_some())
-    }
-}
-
-/// Records a failed request as it was.
-pub fn emit_sample(
-    shared: &Shared,
-    slot: &Slot,
-    request: &InFlight,
-    end: &End,
-    reply: &Reply,
-    error: &str,
-) {
-    let flow = &slot.run.flow;
-    let step = &flow.steps[request.step];
-    let mask = &shared.plan.mask;
-    let values = slot.values.borrow();
-    let mut rng = request.rng.clone();
-    let mut scope = Scope {
-        values: &values,
-        user: request.user,
-        iteration: request.iteration,
-        rng: &mut rng,
-    };
-    let line = step.request.describe(&shared.plan.origin, &mut scope);
-    let cut = |text: &str| mask.apply_cut(text, SAMPLE_BYTES, false);
-    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        (
-            name.to_string(),
-            cut(&String::from_utf8_lossy(value.as_bytes())),
-        )
-    };
-    let headers: BTreeMap<_, _> = reply.headers.iter().map(header).collect();
-    let body_was_cut = (reply.body.len() as u64) < reply.body_bytes;
-    let body = String::from_utf8_lossy(&reply.body);
-    let body = Some(mask.apply_cut(&body, SAMPLE_BYTES, body_was_cut)).filter(|b| !b.is_empty());
-    let sample = Sample {
-        flow: flow.name.clone(),
-        step: step.name.clone(),
-        outcome: end.outcome,
-        instance: end
-            .instance
-            .map(|id| cut(shared.instances.borrow().name(id))),
-        request: cut(&line),
-        error: cut(error),
-        status: (reply.status > 0).then_some(reply.status),
-        headers,
-        body,
-    };
-    shared.plan.sink.emit_at(end.at, What::Sample(sample));
-}
-
-/// The users of a closed flow that one worker has.
-pub fn user_numbers(shard: usize, shards: usize, load: &ClosedLoad) -> impl Iterator<Item = usize> {
-    (shard..peak(&load.stages) as usize).step_by(shards)
-}
-
-/// Starts the users of a closed flow that this worker has.
-pub fn launch_closed(shared: &Rc<Shared>, run: &Rc<FlowRun>, load: &ClosedLoad) {
-    // The flow lasts as long as its schedule, also while nobody is there.
-    let live = shared.live();
-    let (keeper, own) = (shared.clone(), run.clone());
-    tokio::task::spawn_local(async move {
-        let _live = live;
-        let alarm = Alarm::default();
-        // A flow whose data is used up ends before its time.
-        while !own.over.get() && keeper.clock.now() < own.end {
-            let look = keeper.clock.now() + 100_000;
-            if !keeper.timer.until(&alarm, look.min(own.end)).await {
-                return;
-            }
-        }
-    });
-    let links = run.links.take();
-    for (link, number) in links
-        .into_iter()
-        .zip(user_numbers(run.shard, run.flow.shards, load))
-    {
-        let user = User::new(shared.clone(), shared.seat(run), link, number as u64 + 1);
-        let stays = stays(&load.stages, number as u32);
-        tokio::task::spawn_local(live_through(user, stays, shared.live()));
-    }
-}
-
-/// A closed user's life: it comes, goes through the journey over and over, and leaves.
-async fn live_through(mut user: User, stays: Vec<Stay>, _live: super::worker::Live) {
-    let (shared, slot) = (user.shared.clone(), user.slot.clone());
-    let run = &slot.run;
-    for stay in stays {
-        let at = |seconds: f64| run.start + (seconds * 1e6) as Micros;
-        let until = at(stay.until).min(run.end);
-        if !shared.timer.until(&user.alarm, at(stay.from)).await {
-            return;
-        }
-        let present = Present::enter(&shared.users);
-        let mut intended = at(stay.from);
-        while shared.clock.now() < until && !run.over.get() {
-            if !shared.begin_journey(run, &mut slot.values.borrow_mut()) {
-                return;
-            }
-            let number = user.number << 32 | (user.iteration & 0xffff_ffff);
-            let seed = mix(mix(shared.plan.seed, run.flow.index as u64), number);
-            let mut rng = Pcg64::new(
-                u128::from(seed) << 64 | u128::from(number),
-                run.flow.index as u128,
-            );
-            let pc = run.flow.advance(0, &mut rng);
-            let end = user
-                .journey(
-                    Start {
-                        rng,
-                        pc,
-                        intended,
-                        counted: false,
-                    },
-                    until,
-                )
-                .await;
-            intended = end.next;
-            if !end.took_time {
-                // A branch with nothing in it must not keep the worker from everybody else.
-                intended = shared.clock.now() + 1000;
-                shared.timer.until(&user.alarm, intended).await;
-            }
-        }
-        drop(present);
-    }
-}
-
-/// Counts a user as there while it lives.
-struct Present<'a>(&'a Cell<u64>);
-
-impl<'a> Present<'a> {
-    fn enter(users: &'a Cell<u64>) -> Self {
-        users.set(users.get() + 1);
-        Self(users)
-    }
-}
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -3,26 +3,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
 
-use rand_pcg::Pcg64;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::TrafficError;
-use super::feeder::{Rows, mix};
-use super::meter::{End, Instances, Second};
+use super::feeder::mix;
+use super::meter::Second;
 use super::open::OpenState;
 use super::plan::Plan;
-use super::reply::Reply;
-use super::selfwatch::ThreadCpu;
-use super::text::Value;
+use super::shared::{Exchange, FlowRun, Shared};
 use super::timer::{Alarm, Timer};
-use super::transport::{Link, Progress, Transport};
-use super::user;
-use crate::record::{Clock, Level, Micros, Outcome};
+use super::{TrafficError, closed};
+use crate::record::{Clock, Micros};
 use crate::scenario::Load;
 
 /// A second of the run, in microseconds.
@@ -81,224 +74,6 @@ pub struct Seat {
     pub ready: mpsc::Sender<()>,
     /// When traffic starts; comes once all are ready.
     pub start: mpsc::Receiver<Micros>,
-}
-
-/// A flow at this worker.
-pub struct FlowRun {
-    /// Compiled.
-    pub flow: Arc<super::journey::CompiledFlow>,
-    /// This worker's number among those that carry the flow.
-    pub shard: usize,
-    /// Starts, on the run's clock.
-    pub start: Micros,
-    /// Ends: no request is due from then on.
-    pub end: Micros,
-    /// The connections.
-    pub transport: Transport,
-    /// Ways to the server for the users of a closed load, made before traffic starts.
-    pub links: RefCell<Vec<Link>>,
-    /// Data; taken in the order in which journeys begin.
-    pub rows: RefCell<Vec<Rows>>,
-    /// The schedule, for open loads.
-    pub open: RefCell<Option<OpenState>>,
-    /// No journey begins any more.
-    pub over: Cell<bool>,
-}
-
-/// A user's place, as others in the worker must see it.
-pub struct Slot {
-    /// Its flow.
-    pub run: Rc<FlowRun>,
-    /// The variables of the journey under way.
-    pub values: RefCell<Vec<Value>>,
-    /// The request under way.
-    pub in_flight: RefCell<Option<InFlight>>,
-    /// How far it is.
-    pub progress: Progress,
-}
-
-/// A request that has not ended.
-#[derive(Debug, Clone)]
-pub struct InFlight {
-    /// Its step in the flow.
-    pub step: usize,
-    /// Its intended start.
-    pub intended: Micros,
-    /// The journey's generator just before the request was rendered: renders the same request again.
-    pub rng: Pcg64,
-    /// The user's number.
-    pub user: u64,
-    /// The user's iteration.
-    pub iteration: u64,
-}
-
-/// What everything in the worker shares.
-pub struct Shared {
-    /// The run.
-    pub plan: Arc<Plan>,
-    /// The run's clock.
-    pub clock: Clock,
-    /// The worker's timer.
-    pub timer: Timer,
-    /// The flows at this worker.
-    pub flows: Vec<Rc<FlowRun>>,
-    /// Names of instances.
-    pub instances: RefCell<Instances>,
-    /// Users or journeys under way.
-    pub users: Cell<u64>,
-    slots: RefCell<Vec<Rc<Slot>>>,
-    second: RefCell<Box<Second>>,
-    second_index: Cell<u64>,
-    second_end: Cell<Micros>,
-    cpu: RefCell<ThreadCpu>,
-    worker: usize,
-    out: mpsc::Sender<Message>,
-    spare: mpsc::Receiver<Box<Second>>,
-    live: Cell<usize>,
-    changed: Notify,
-    broken: RefCell<Option<String>>,
-    sampled: RefCell<Vec<u16>>,
-}
-
-/// Something that must end before the worker may.
-pub struct Live(Rc<Shared>);
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.live.set(self.0.live.get() - 1);
-        if std::thread::panicking() {
-            self.0.break_down("a task panicked".into());
-        }
-        if self.0.live.get() == 0 {
-            self.0.changed.notify_one();
-        }
-    }
-}
-
-impl Shared {
-    /// Keeps the worker alive while the result is.
-    pub fn live(self: &Rc<Self>) -> Live {
-        self.live.set(self.live.get() + 1);
-        Live(self.clone())
-    }
-
-    /// Ends the worker because of an error in itself.
-    pub fn break_down(&self, problem: String) {
-        self.broken.borrow_mut().get_or_insert(problem);
-        self.changed.notify_one();
-    }
-
-    /// Makes a user's place known.
-    pub fn seat(&self, run: &Rc<FlowRun>) -> Rc<Slot> {
-        let slot = Rc::new(Slot {
-            run: run.clone(),
-            values: RefCell::new(run.flow.initial.clone()),
-            in_flight: RefCell::default(),
-            progress: Progress::default(),
-        });
-        self.slots.borrow_mut().push(slot.clone());
-        slot
-    }
-
-    /// Hands over every second that is over by `now`. Called before anything at `now` is counted, so that everything
-    /// counts in the second in which it happened.
-    pub fn roll(self: &Rc<Self>, now: Micros) {
-        while now >= self.second_end.get() {
-            let end = self.second_end.get();
-            for run in &self.flows {
-                // Arrivals that were due before the border belong before it, however late the worker is.
-                super::open::dispatch(self, run, end);
-            }
-            let data = self.take_second();
-            let index = self.second_index.get();
-            self.second_index.set(index + 1);
-            self.second_end.set(end + SECOND);
-            // A collector that is gone means that the run is over.
-            let _ = self.out.send(Message::Second {
-                worker: self.worker,
-                index,
-                data,
-            });
-        }
-        self.timer.fire(now);
-    }
-
-    fn take_second(&self) -> Box<Second> {
-        let next = self.spare.try_recv();
-        let next = next.unwrap_or_else(|_| Box::new(Second::new(self.plan.steps.len())));
-        let mut data = self.second.replace(next);
-        data.users = self.users.get();
-        data.cpu_millicores = self.cpu.borrow_mut().millicores(self.clock.now());
-        self.instances.borrow_mut().tell(&mut data);
-        data
-    }
-
-    /// Counts.
-    pub fn count(&self, count: impl FnOnce(&mut Second)) {
-        count(&mut self.second.borrow_mut());
-    }
-
-    /// Whether this worker is the first of the run to see this failure of this step.
-    pub fn first_of_kind(&self, step: usize, outcome: Outcome) -> bool {
-        let bit = 1 << (outcome as u16);
-        let mut seen = self.sampled.borrow_mut();
-        if seen[step] & bit != 0 {
-            return false;
-        }
-        seen[step] |= bit;
-        self.plan.first_of_kind(step, outcome)
-    }
-
-    /// Starts a journey's data: the first values, and the next row of every feeder. False when there are no more.
-    pub fn begin_journey(&self, run: &FlowRun, values: &mut Vec<Value>) -> bool {
-        values.clone_from(&run.flow.initial);
-        for rows in run.rows.borrow_mut().iter_mut() {
-            match rows.take(values) {
-                Ok(true) => continue,
-                Ok(false) => self.plan.rows_used_up(run.flow.index, rows.name()),
-                Err(error) => self.plan.sink.note(Level::Error, error.to_string()),
-            }
-            run.over.set(true);
-            return false;
-        }
-        true
-    }
-
-    /// Ends what is still in flight.
-    fn end_unfinished(self: &Rc<Self>, now: Micros) {
-        self.roll(now);
-        for slot in self.slots.borrow().iter() {
-            let Some(request) = slot.in_flight.borrow_mut().take() else {
-                continue;
-            };
-            let memory = slot.progress.memory.borrow().clone();
-            let started = slot.progress.started.get();
-            let instance = memory.and_then(|m| m.last.get()).filter(|_| started > 0);
-            let step = &slot.run.flow.steps[request.step];
-            let end = End {
-                step: step.index,
-                outcome: Outcome::Unfinished,
-                intended: request.intended,
-                sent: if started > 0 { started } else { now },
-                at: now,
-                instance,
-                first_of_connection: false,
-            };
-            let reply = Reply::default();
-            self.count(|second| second.ended(end, &reply));
-            if self.first_of_kind(step.index, Outcome::Unfinished) {
-                let waited = Duration::from_micros(now.saturating_sub(request.intended));
-                let error = format!("still in flight at the end, after {waited:?}");
-                user::emit_sample(self, slot, &request, &end, &reply, &error);
-            }
-        }
-    }
-
-    async fn idle(&self) {
-        while self.live.get() > 0 && self.broken.borrow().is_none() {
-            self.changed.notified().await;
-        }
-    }
 }
 
 /// Runs a worker to its end on this thread.
@@ -368,38 +143,24 @@ async fn work(mut seat: Seat) -> Outcomes {
     let Ok(start) = seat.start.recv() else {
         return (None, Some("the run was given up before it began".into()));
     };
-    let flows = flows
-        .into_iter()
-        .map(|flow| Rc::new(flow.starting(start)))
-        .collect();
-    let steps = seat.plan.steps.len();
-    let shared = Rc::new(Shared {
-        clock: seat.plan.sink.clock(),
-        timer,
-        flows,
-        instances: RefCell::default(),
-        users: Cell::new(0),
-        slots: RefCell::default(),
-        second: RefCell::new(Box::new(Second::new(steps))),
-        second_index: Cell::new(0),
-        second_end: Cell::new(start + SECOND),
-        cpu: RefCell::new(ThreadCpu::start(seat.plan.sink.clock().now())),
+    let flows = flows.into_iter().map(|flow| Rc::new(flow.starting(start)));
+    let exchange = Exchange {
         worker: seat.worker,
-        out: seat.out.clone(),
+        out: seat.out,
         spare: seat.spare,
-        live: Cell::new(0),
-        changed: Notify::new(),
-        broken: RefCell::default(),
-        sampled: RefCell::new(vec![0; steps]),
-        plan: seat.plan,
-    });
+    };
+    let shared = Rc::new(Shared::new(
+        seat.plan,
+        timer,
+        flows.collect(),
+        start,
+        exchange,
+    ));
     launch(&shared);
     conduct(&shared, &mut seat.stop).await;
     let now = shared.clock.now();
     shared.end_unfinished(now);
-    let last = (shared.second_index.get(), shared.take_second());
-    let error = shared.broken.borrow_mut().take();
-    (Some(last), error)
+    shared.last_words()
 }
 
 impl FlowRun {
@@ -429,8 +190,8 @@ fn flows(plan: &Arc<Plan>, worker: usize) -> Result<Vec<FlowRun>, TrafficError> 
         let transport = plan.transport(flow, shard)?;
         let links: Result<Vec<_>, _> = match &flow.spec.load {
             Load::Open(_) => Ok(Vec::new()),
-            Load::Closed(closed) => {
-                let users = user::user_numbers(shard, flow.shards, closed).enumerate();
+            Load::Closed(load) => {
+                let users = closed::user_numbers(shard, flow.shards, load).enumerate();
                 users.map(|(index, _)| transport.link(index)).collect()
             }
         };
@@ -463,7 +224,7 @@ fn launch(shared: &Rc<Shared>) {
         loop {
             seconds
                 .timer
-                .until_regardless(&alarm, seconds.second_end.get())
+                .until_regardless(&alarm, seconds.second_end())
                 .await;
             seconds.roll(seconds.clock.now());
         }
@@ -471,7 +232,7 @@ fn launch(shared: &Rc<Shared>) {
     for run in &shared.flows {
         match &run.flow.spec.load {
             Load::Open(_) => super::open::launch(shared, run),
-            Load::Closed(closed) => user::launch_closed(shared, run, closed),
+            Load::Closed(load) => closed::launch(shared, run, load),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ pub const SQUALL: &str = env!("CARGO_BIN_EXE_squall");
 
 /// One scenario in a temporary folder.
 pub struct Bench {
-    pub dir: tempfile::TempDir,
+    pub dir: Arc<tempfile::TempDir>,
     pub mark: String,
 }
 
@@ -30,6 +31,7 @@ impl Bench {
             scenario.replace("MARK", &mark),
         )
         .unwrap();
+        let dir = Arc::new(dir);
         Self { dir, mark }
     }
 
@@ -70,6 +72,7 @@ impl Bench {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             out: self.path("out"),
+            dir: self.dir.clone(),
         }
     }
 
@@ -90,6 +93,8 @@ pub struct Run {
     pub stdout: String,
     pub stderr: String,
     pub out: PathBuf,
+    /// Keeps the folder for as long as the result is looked at.
+    pub dir: Arc<tempfile::TempDir>,
 }
 
 impl Run {

@@ -264,3 +264,47 @@ fn several_flows_and_steps_are_told_apart() {
     assert!((19..=20).contains(&run.step_ended("GET /b", Outcome::Ok)));
     assert_eq!(run.step_ended("GET /c", Outcome::Ok), 10);
 }
+
+#[test]
+fn stopping_at_once_under_load_loses_no_count() {
+    let server = Server::http(|_, _| at_once(ok("")));
+    for _ in 0..5 {
+        let mut scenario = scenario(flow(rate(3000.0, Duration::from_secs(60))));
+        scenario.run.threads = Some(2);
+        let requests = server.stats.requests();
+        let run = run_with(scenario, &server.url(), |engine| {
+            while server.stats.requests() < requests + 200 {
+                std::thread::sleep(ms(1));
+            }
+            engine.stop_now();
+        });
+        // Whatever was under way is unfinished; the harness checks that all that was due is accounted for.
+        assert_eq!(
+            run.ended(Outcome::Ok) + run.end.unfinished,
+            run.end.ended,
+            "{:?}",
+            run.outcomes()
+        );
+    }
+}
+
+#[test]
+fn the_end_can_be_waited_for_again_after_giving_up() {
+    let server = Server::http(|_, _| at_once(ok("")));
+    let (job, _entries) = job(scenario(flow(rate(20.0, ms(300)))), &server.url());
+    let mut engine = squall::traffic::start(squall::traffic::prepare(&job).unwrap());
+    assert_eq!(engine.transports(), [("main".to_string(), "reqwest")]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        assert!(
+            tokio::time::timeout(ms(10), engine.finished())
+                .await
+                .is_err()
+        );
+        assert_eq!(engine.finished().await.unwrap().ended, 6);
+        assert!(engine.finished().await.is_err());
+    });
+}

@@ -49,7 +49,7 @@ fn errors_fail_with_kind_and_place() {
     sim.change_on("shop-3", 30.0, 33.0, |r| r.outcome = Outcome::Status);
     let verdict = first(&sim);
     assert_ruling(&verdict, Ruling::Fail);
-    insta::assert_snapshot!(verdict.because, @"errors were 1.67%, limit 0.1%, over 12,000 requests (200 failed); worst from 30 s to 34 s (25%), mostly status (200), all of it on shop-3");
+    insta::assert_snapshot!(verdict.because, @"errors were 1.67%, limit 0.1%, over 12,000 requests (200 failed); worst from 30 s to 34 s (25%), mostly status 503 (200), all of it on shop-3");
     assert_eq!(
         evidence_of(&verdict, "arithmetic"),
         "200 failed / 12,000 ended = 1.67%"

@@ -20,8 +20,8 @@ use crate::scenario::{ConnectionMode, Protocol, TransportChoice};
 use crate::traffic::TrafficError;
 use crate::traffic::classify::classify;
 use crate::traffic::journey::CompiledFlow;
+use crate::traffic::origin::Origin;
 use crate::traffic::reply::{Cause, Failure, Reply};
-use crate::traffic::request::Origin;
 use crate::traffic::text::Scope;
 
 use super::connector::{REQUEST, RequestContext, SystemResolver, Watch};
@@ -268,17 +268,17 @@ impl Link {
             conn.opened_at.set(Some(ready));
             memory.renew();
         });
-        if reply.status == 0 && reply.opened.is_empty() && conn.opened_at.get().is_none() {
-            // No connection was ever there: nothing was sent.
-            reply.sent_bytes = 0;
-        }
         shop.retire(conn);
         match result {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure {
-                outcome: classify(&error),
-                cause: Cause::Error(Box::new(error)),
-            }),
+            Ok(Err(error)) => {
+                let outcome = classify(&error);
+                if never_sent(outcome) {
+                    reply.sent_bytes = 0;
+                }
+                let cause = Cause::Error(Box::new(error));
+                Err(Failure { outcome, cause })
+            }
             Err(_) => Err(Failure {
                 outcome: Outcome::Timeout,
                 cause: Cause::Text(format!(
@@ -288,6 +288,14 @@ impl Link {
             }),
         }
     }
+}
+
+/// Failures that come before the first byte of a request.
+fn never_sent(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Refused | Outcome::Dns | Outcome::Tls | Outcome::Unreachable | Outcome::Local
+    )
 }
 
 impl Shop {
