@@ -116,9 +116,10 @@ fn follow(timeline: &Timeline<'_>, injection: &Injection, name: &str) -> Fate {
             }
             What::Endpoints { ready } => {
                 let listed = ready.iter().any(|n| n == name);
-                if !after {
+                if event.at < began {
                     listed_before = Some(listed);
-                } else if !listed {
+                } else if after && !listed {
+                    // Not the end of the run, when the platform empties the set.
                     fate.removed.get_or_insert(event.at);
                 }
             }

@@ -93,7 +93,6 @@ impl<'de> Deserialize<'de> for Secret {
 // A program holds one of it, so the size of the larger variant costs nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(clippy::large_enum_variant, reason = "there is one a run")]
 pub enum Target {
     /// Processes of this machine behind a loopback balancer: the embedded default.
     Local(LocalTarget),

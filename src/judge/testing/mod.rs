@@ -309,6 +309,14 @@ impl Sim {
                 what: What::Phase { phase },
             });
         }
+        let listed = |e: &Event| matches!(e.what, What::Endpoints { .. });
+        if events.iter().any(listed) {
+            // The platform stops the instances, and so empties the set: not a trace of any fault.
+            events.push(Event {
+                at: after,
+                what: What::Endpoints { ready: Vec::new() },
+            });
+        }
         if let Some(ended) = &self.ended {
             events.push(Event {
                 at: after + S,

@@ -1,0 +1,67 @@
+//! Every scenario that ships runs as its comments say: against the demo, with all its expectations met.
+
+mod common;
+
+use std::path::Path;
+
+use common::Bench;
+
+#[track_caller]
+fn passes(name: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scenarios")
+        .join(name);
+    let run = Bench::new(&std::fs::read_to_string(file).unwrap()).run();
+    run.expect_code(0);
+}
+
+#[test]
+fn quickstart() {
+    passes("quickstart.yaml");
+}
+
+#[test]
+fn freeze() {
+    passes("freeze.yaml");
+}
+
+#[test]
+fn black_hole() {
+    passes("black-hole.yaml");
+}
+
+#[test]
+fn rolling_stop() {
+    passes("rolling-stop.yaml");
+}
+
+#[test]
+fn closed_users() {
+    passes("closed-users.yaml");
+}
+
+#[test]
+fn none_is_left_out() {
+    let here = include_str!("scenarios.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let tested = here.contains(&format!("passes(\"{name}\")"));
+        assert!(tested || !name.ends_with(".yaml"), "{name} has no test");
+    }
+}
+
+#[test]
+fn the_readmes_scenario_is_valid() {
+    let readme = include_str!("../README.md");
+    let block = readme.split("```yaml\n").nth(1).unwrap();
+    let bench = Bench::new(block.split("```").next().unwrap());
+    let checked = bench
+        .command(&["validate", "scenario.yaml"])
+        .output()
+        .unwrap();
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+}
