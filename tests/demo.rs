@@ -390,3 +390,30 @@ fn wrong_flags_are_refused_with_what_was_expected() {
         assert!(said.contains(part), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_front_asks_the_services_behind_it() {
+    let catalog = Demo::start(&["--instance", "catalog-1"]);
+    let cart = Demo::start(&["--instance", "cart-1"]);
+    let front = Demo::start(&["--catalog-url", &catalog.url, "--cart-url", &cart.url]);
+    let response = front.get("/products/p1").await;
+    assert_eq!(
+        response.headers()["x-squall-instance"],
+        "shop-1",
+        "the front names itself"
+    );
+    assert_eq!(json_of(response).await["id"], "p1");
+    assert_eq!(front.post("/cart", r#"{"id": "p2"}"#).await.status(), 201);
+    assert_eq!(cart.json("/cart").await["count"], 1);
+    assert_eq!(catalog.json("/cart").await["count"], 0);
+    assert_eq!(catalog.json("/counters").await["finished"], 2);
+    // What the service behind refuses is refused in front, and what does not answer is a bad gateway.
+    assert_eq!(front.status("/products/none").await, 404);
+    assert_eq!(front.status("/work").await, 200);
+    drop(catalog);
+    let response = front.get("/products").await;
+    assert_eq!(response.status(), 502);
+    let text = json_of(response).await["error"].to_string();
+    assert!(text.contains("catalog"), "{text}");
+    assert_eq!(front.status("/cart").await, 200);
+}

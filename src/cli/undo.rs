@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use squall::fault::undo_ledger;
+use squall::platform::Undo;
 
 use super::exit::Exit;
 
@@ -23,8 +24,9 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(undo_ledger(&path, async |undo| {
-        squall::platform::local::undo_detached(undo)
+    let report = runtime.block_on(undo_ledger(&path, async |undo| match undo {
+        Undo::Restore { .. } => squall::platform::kubernetes::undo_detached(undo).await,
+        _ => squall::platform::local::undo_detached(undo),
     }))?;
     for pending in &report.done {
         println!("undone: {} (injection {})", pending.undo, pending.injection);

@@ -18,6 +18,7 @@ mod defect;
 mod server;
 mod shop;
 mod tls;
+mod upstream;
 
 pub use defect::Defect;
 
@@ -40,6 +41,12 @@ pub struct Options {
     /// How long to go on serving after SIGTERM before idle connections are closed
     #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "DURATION")]
     pub drain_delay: Duration,
+    /// Get /products from another shop at this base URL: this one is then the front of several services
+    #[arg(long, value_name = "URL")]
+    pub catalog_url: Option<String>,
+    /// Keep /cart in another shop at this base URL
+    #[arg(long, value_name = "URL")]
+    pub cart_url: Option<String>,
     /// Keep the counters `begun` and `finished` (two little-endian 64-bit numbers) in this file; it can be read even
     /// after SIGKILL
     #[arg(long, value_name = "PATH")]
@@ -107,7 +114,10 @@ pub fn main(options: Options) -> anyhow::Result<()> {
         _ => None,
     };
     let counters = counters::Counters::open(options.counter_file.as_deref())?;
-    let shop = Arc::new(shop::Shop::new(instance, options.work, defects, counters)?);
+    let upstreams =
+        upstream::Upstreams::new(options.catalog_url.as_deref(), options.cart_url.as_deref())?;
+    let shop = shop::Shop::new(instance, options.work, defects, counters, upstreams)?;
+    let shop = Arc::new(shop);
     // One thread: the capacity of an instance is then one core, which is easy to reason about in a load test.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

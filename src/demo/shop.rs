@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
 use super::defect::{Answer, Defects, Fate};
+use super::upstream::Upstreams;
 
 /// The cart keeps this many entries; older ones make room.
 const CART_LIMIT: usize = 10_000;
@@ -30,6 +31,7 @@ pub(super) struct Shop {
     pub counters: Counters,
     /// What it does wrong.
     pub defects: Defects,
+    upstreams: Upstreams,
     started: Instant,
     work: Duration,
     ready: AtomicBool,
@@ -72,7 +74,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     }
 }
 
-fn error(status: StatusCode, text: &str) -> Reply {
+pub(super) fn error(status: StatusCode, text: &str) -> Reply {
     json(status, &serde_json::json!({ "error": text }))
 }
 
@@ -83,6 +85,7 @@ impl Shop {
         work: Duration,
         defects: Defects,
         counters: Counters,
+        upstreams: Upstreams,
     ) -> anyhow::Result<Self> {
         let header = HeaderValue::from_str(&name)
             .with_context(|| format!("the instance name `{name}` cannot be sent in a header"))?;
@@ -98,6 +101,7 @@ impl Shop {
             header,
             counters,
             defects,
+            upstreams,
             started: Instant::now(),
             work,
             ready: AtomicBool::new(true),
@@ -141,11 +145,11 @@ impl Shop {
             "/healthz" => own(json(StatusCode::OK, &serde_json::json!({ "ok": true }))),
             "/counters" => own(self.counts()),
             _ if path.starts_with("/admin/") => own(self.admin(method, path, query, local)),
-            _ => self.application(method, path, body).await,
+            _ => self.application(method, path, query, body).await,
         }
     }
 
-    async fn application(&self, method: &Method, path: &str, body: &[u8]) -> Reply {
+    async fn application(&self, method: &Method, path: &str, query: &str, body: &[u8]) -> Reply {
         let index = self.requests.fetch_add(1, Ordering::Relaxed);
         self.leak();
         let (wait, with) = match self.defects.fate(index, self.started.elapsed()) {
@@ -163,7 +167,10 @@ impl Shop {
                 body: Bytes::new(),
                 application: true,
             },
-            Answer::Normal => self.route(method, path, body),
+            Answer::Normal => match self.upstreams.of(path) {
+                Some(upstream) => upstream.forward(method, path, query, body).await,
+                None => self.route(method, path, body),
+            },
         }
     }
 

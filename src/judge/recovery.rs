@@ -385,6 +385,8 @@ pub(super) fn restarts(c: &Context<'_>) -> bool {
     let enabled = match &record.header.scenario.target {
         Target::Local(local) => local.restart.enabled,
         Target::Url(_) => false,
+        // A workload replaces its pods; one that has none would not stand behind a Service for long.
+        Target::Kubernetes(_) => true,
     };
     enabled
         && record

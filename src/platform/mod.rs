@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::FaultKind;
 
+pub mod kubernetes;
 pub mod local;
 pub mod url;
 
@@ -67,6 +68,19 @@ pub enum Undo {
         /// The fault that is lifted.
         fault: String,
     },
+    /// An object of a cluster gets back what it had. What that is stands in an annotation of the object itself,
+    /// written in the same call as the change; an object without it has been put back already.
+    Restore {
+        /// Address of the API server: the same name in another cluster is another object.
+        cluster: String,
+        /// `Node`, `Deployment`, ...
+        kind: String,
+        /// Its namespace, where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Undo {
@@ -74,6 +88,7 @@ impl Undo {
     pub fn instance(&self) -> &str {
         match self {
             Undo::Thaw { instance, .. } | Undo::RestoreRoute { instance, .. } => instance,
+            Undo::Restore { name, .. } => name,
         }
     }
 }
@@ -83,6 +98,7 @@ impl std::fmt::Display for Undo {
         match self {
             Undo::Thaw { instance, pid, .. } => write!(f, "thaw {instance} (process {pid})"),
             Undo::RestoreRoute { instance, fault } => write!(f, "lift {fault} from {instance}"),
+            Undo::Restore { kind, name, .. } => write!(f, "put {kind} {name} back"),
         }
     }
 }
@@ -99,6 +115,9 @@ pub enum PlatformError {
     /// A change or its undo failed.
     #[error("{0}")]
     Failed(String),
+    /// The platform's own protection did not allow the change (a disruption budget); nothing was done.
+    #[error("{0}")]
+    Held(String),
 }
 
 /// A place where a system under test runs.

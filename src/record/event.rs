@@ -93,6 +93,19 @@ pub enum What {
         /// A sentence.
         text: String,
     },
+    /// An object of the cluster changed.
+    Object(ObjectEvent),
+    /// The view of a kind of objects was lost or came back; between the two, changes are seen late or not at all.
+    Watch(WatchEvent),
+    /// Something befell an instance that was not asked of it.
+    Incident {
+        /// What.
+        incident: Incident,
+        /// To whom.
+        instance: String,
+        /// In the platform's words.
+        detail: String,
+    },
     /// The last line of a complete record.
     End {
         /// How the run ended.
@@ -193,6 +206,77 @@ pub enum InstanceState {
     Terminating,
     /// Ended.
     Ended,
+}
+
+/// A change of an object of a cluster: deployment, autoscaler, node, budget.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObjectEvent {
+    /// Its kind: `Deployment`.
+    pub object: String,
+    /// Its name.
+    pub name: String,
+    /// How it changed.
+    pub change: ObjectChange,
+    /// The cluster's version of the object: `metadata.resourceVersion`.
+    pub version: String,
+    /// What matters of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, serde_json::Value>,
+}
+
+/// How an object changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectChange {
+    /// It was there when the view began, or came back.
+    Present,
+    /// Facts changed or the object is new.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
+/// A gap in the view of a kind of objects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchEvent {
+    /// The kind of objects: `pods`.
+    pub of: String,
+    /// Lost or resumed.
+    pub view: View,
+    /// Why, or how it was resumed.
+    pub detail: String,
+}
+
+/// Whether changes are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// Changes are not seen from here on.
+    Lost,
+    /// Each change since the loss has been told, late.
+    Resumed,
+    /// The state is known again; changes in between may never be told.
+    Relisted,
+}
+
+/// What befell an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Incident {
+    /// Killed for using more memory than its limit.
+    OomKilled,
+    /// A process ended and was started again.
+    Restarted,
+    /// Restarts are being put off because they fail.
+    CrashLoop,
+    /// Its image cannot be had.
+    ImagePull,
+    /// A readiness, liveness or startup probe failed.
+    ProbeFailed,
+    /// Evicted by its node or through the API.
+    Evicted,
+    /// No node would take it.
+    Unschedulable,
 }
 
 /// A request that failed, as it was: secrets masked, at most 2 KiB of each part.

@@ -16,8 +16,8 @@ mod writer;
 
 pub use clock::{Clock, Micros};
 pub use event::{
-    Ended, Event, FaultEvent, FaultStage, Header, Host, InstanceEvent, InstanceState, Level,
-    RunPhase, Sample, UndoEvent, What,
+    Ended, Event, FaultEvent, FaultStage, Header, Host, Incident, InstanceEvent, InstanceState,
+    Level, ObjectChange, ObjectEvent, RunPhase, Sample, UndoEvent, View, WatchEvent, What,
 };
 pub use interval::{
     GeneratorSecond, InstanceSecond, Interval, Latency, Outcome, StepHistograms, StepSecond,

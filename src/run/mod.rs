@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::judge::{self, Summary, Verdict};
+use crate::platform::kubernetes::Unconnected;
 use crate::platform::local::LocalPlatform;
 use crate::platform::url::UrlPlatform;
 use crate::platform::{Platform, PlatformError};
@@ -55,9 +56,9 @@ impl From<PlatformError> for RunError {
     fn from(error: PlatformError) -> Self {
         match error {
             PlatformError::Unsupported(text) => RunError::BadInput(text),
-            PlatformError::Unreachable(text) | PlatformError::Failed(text) => {
-                RunError::Unreachable(text)
-            }
+            PlatformError::Unreachable(text)
+            | PlatformError::Failed(text)
+            | PlatformError::Held(text) => RunError::Unreachable(text),
         }
     }
 }
@@ -145,5 +146,9 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
             seed,
         )),
         Target::Url(target) => Arc::new(UrlPlatform::new(target.clone(), sink)),
+        Target::Kubernetes(target) => {
+            let faults = scenario.faults.iter().map(|f| f.kind.clone()).collect();
+            Arc::new(Unconnected::new(target.clone(), faults, sink))
+        }
     }
 }

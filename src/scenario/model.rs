@@ -91,7 +91,6 @@ impl<'de> Deserialize<'de> for Secret {
 
 /// Where the system under test runs.
 // A program holds one of it, so the size of the larger variant costs nothing.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
@@ -99,6 +98,8 @@ pub enum Target {
     Local(LocalTarget),
     /// A service that already runs somewhere; it can be loaded and measured, not broken or watched.
     Url(UrlTarget),
+    /// A Service of a Kubernetes cluster.
+    Kubernetes(KubernetesTarget),
 }
 
 impl Target {
@@ -107,6 +108,7 @@ impl Target {
         match self {
             Target::Local(t) => &t.common,
             Target::Url(t) => &t.common,
+            Target::Kubernetes(t) => &t.common,
         }
     }
 }
@@ -247,6 +249,67 @@ pub struct UrlTarget {
     /// Common settings.
     #[serde(flatten)]
     pub common: TargetCommon,
+}
+
+/// A Service of a Kubernetes cluster and the pods behind it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KubernetesTarget {
+    /// The kubeconfig; `KUBECONFIG` or `~/.kube/config` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; its current one when absent, or the pod's own account inside a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Namespace; the context's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of the Service.
+    pub service: String,
+    /// Name or number of the Service's port; may be absent where it has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// What the pods speak: `http` or `https`.
+    pub scheme: String,
+    /// How traffic gets to the Service.
+    #[serde(default)]
+    pub reach: Reach,
+    /// Common settings.
+    #[serde(flatten)]
+    pub common: TargetCommon,
+}
+
+/// How traffic gets to a Service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// The first of the others, in their order, that takes a TCP connection from here.
+    #[default]
+    Auto,
+    /// The Service's cluster address: works from inside the cluster's network.
+    ClusterIp,
+    /// A port of any node.
+    NodePort,
+    /// The address of its load balancer.
+    LoadBalancer,
+    /// An Ingress that leads to it.
+    Ingress,
+    /// A tunnel through the API server to one pod: nothing is balanced.
+    PortForward,
+}
+
+impl Reach {
+    /// Its name in a scenario.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reach::Auto => "auto",
+            Reach::ClusterIp => "cluster-ip",
+            Reach::NodePort => "node-port",
+            Reach::LoadBalancer => "load-balancer",
+            Reach::Ingress => "ingress",
+            Reach::PortForward => "port-forward",
+        }
+    }
 }
 
 /// One stream of traffic.
@@ -769,6 +832,46 @@ pub enum FaultKind {
     },
     /// The balancer passes nothing on, on open and new connections alike.
     BlackHole,
+    /// Deletes the pod; the cluster makes another.
+    PodKill {
+        /// Its grace; 0s kills at once and without the node's word, the pod's own when absent.
+        #[serde(default, with = "duration_opt")]
+        grace: Option<Duration>,
+    },
+    /// Asks for the pod's eviction, which its disruption budget may forbid.
+    Evict {
+        /// Asked again until then; a budget that still forbids it has held.
+        #[serde(with = "duration")]
+        deadline: Duration,
+    },
+    /// Signals the first process of a container, from inside it.
+    ContainerKill {
+        /// Which container; the pod's first when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<String>,
+        /// Name of the signal, without SIG.
+        signal: String,
+    },
+    /// Marks the pod's node unschedulable. Undone by the opposite.
+    Cordon,
+    /// Cordons the pod's node and evicts what runs on it, but daemons and static pods.
+    Drain {
+        /// Each eviction is asked for again until then.
+        #[serde(with = "duration")]
+        deadline: Duration,
+    },
+    /// Sets the number of replicas of the pod's workload. Undone by setting the old one.
+    Scale {
+        /// To so many.
+        replicas: u32,
+    },
+    /// Rolls the pod's workload out again, as `kubectl rollout restart` does.
+    RolloutRestart,
+    /// Rolls out a version of the pod's workload that never becomes ready. Undone by the old image.
+    BadRollout {
+        /// The image that does not exist.
+        image: String,
+    },
 }
 
 impl FaultKind {
@@ -782,13 +885,48 @@ impl FaultKind {
             FaultKind::Drop { .. } => "drop",
             FaultKind::Reset { .. } => "reset",
             FaultKind::BlackHole => "black-hole",
+            FaultKind::PodKill { .. } => "pod-kill",
+            FaultKind::Evict { .. } => "evict",
+            FaultKind::ContainerKill { .. } => "container-kill",
+            FaultKind::Cordon => "cordon",
+            FaultKind::Drain { .. } => "drain",
+            FaultKind::Scale { .. } => "scale",
+            FaultKind::RolloutRestart => "rollout-restart",
+            FaultKind::BadRollout { .. } => "bad-rollout",
         }
+    }
+    /// Whether only a cluster can make it, and no local target.
+    pub fn is_of_cluster(&self) -> bool {
+        !matches!(
+            self,
+            FaultKind::Kill
+                | FaultKind::Stop { .. }
+                | FaultKind::Freeze
+                | FaultKind::Delay { .. }
+                | FaultKind::Drop { .. }
+                | FaultKind::Reset { .. }
+                | FaultKind::BlackHole
+        )
     }
     /// Whether the instance is gone afterwards and a replacement must come.
     pub fn ends_instance(&self) -> bool {
-        matches!(self, FaultKind::Kill | FaultKind::Stop { .. })
+        matches!(
+            self,
+            FaultKind::Kill
+                | FaultKind::Stop { .. }
+                | FaultKind::PodKill { .. }
+                | FaultKind::Evict { .. }
+                | FaultKind::Drain { .. }
+        )
     }
 }
+
+/// Label by which an instance shows the node that it runs on, where its platform has nodes.
+pub const NODE_LABEL: &str = "squall.node";
+/// Label for the zone of that node.
+pub const ZONE_LABEL: &str = "squall.zone";
+/// Label for what makes and replaces it: `Deployment/front`.
+pub const OWNER_LABEL: &str = "squall.owner";
 
 /// Which instances a fault hits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -175,7 +175,9 @@ pub const CASES: &[Case] = &[
     semantic("hold: 10s }\n    journey:\n      - get: /products\n", "hold: 10s }\n    transport: lean\n    journey:\n      - get: /products\n        follow-redirects: true\n", 14, 9, "does not follow redirects", "reqwest"),
     semantic("hold: 10s }\n", "hold: 10s }\n    connections: { streams: 5 }\n", 11, 20, "only HTTP/2 has streams", "http2"),
     // Targets and files.
-    semantic("  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n", "  url: http://localhost\n", 13, 1, "not broken", "`local` target"),
+    semantic("  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n", "  url: http://localhost\n", 13, 1, "not broken", "`kubernetes` target"),
+    semantic("kill: { pick: 1 }", "pod-kill: { pick: 1 }", 18, 5, "`pod-kill` cannot be done to a `local` target", "a `kubernetes` target, or kill, stop"),
+    semantic("  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n", "  kubernetes: { service: front }\n", 15, 5, "`kill` cannot be done to a `kubernetes` target", "pod-kill, evict"),
     structural("  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n", "  url: localhost:80\n", 4, 8, "is not a URL", "https://"),
     semantic("        json: { id: \"{{ id }}\" }\n", "        file: no/such.json\n", 15, 15, "there is no file `./no/such.json`", "relative to"),
     semantic("hold: 10s }\n", "hold: 10s }\n    data: { u: { csv: none.csv } }\n", 11, 23, "there is no file `./none.csv`", "relative to"),

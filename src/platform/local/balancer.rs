@@ -141,7 +141,8 @@ impl Balancer {
             FaultKind::Drop { share } => route.drop = share.get(),
             FaultKind::Reset { share } => route.reset = share.get(),
             FaultKind::BlackHole => route.black_hole = true,
-            FaultKind::Kill | FaultKind::Stop { .. } | FaultKind::Freeze => {}
+            // Nothing that concerns a route.
+            _ => {}
         })
     }
 

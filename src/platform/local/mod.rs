@@ -270,6 +270,11 @@ fn port_trouble(port: u16, error: &std::io::Error) -> String {
     }
 }
 
+/// A fault that only a cluster can make; a scenario with one on a local target is refused before it gets here.
+fn not_here(kind: &FaultKind) -> PlatformError {
+    PlatformError::Unsupported(format!("a local target has no {}", kind.name()))
+}
+
 #[async_trait]
 impl Platform for LocalPlatform {
     fn plan(&self) -> Result<Vec<String>, PlatformError> {
@@ -316,6 +321,7 @@ impl Platform for LocalPlatform {
                 instance,
                 fault: change.kind.name().to_string(),
             }),
+            _ => return Err(not_here(&change.kind)),
         })
     }
 
@@ -339,6 +345,7 @@ impl Platform for LocalPlatform {
                 });
                 Ok(())
             }
+            _ if change.kind.is_of_cluster() => Err(not_here(&change.kind)),
             _ => match state.balancer().fault(name, &change.kind) {
                 true => Ok(()),
                 false => Err(PlatformError::Failed(format!("{name} has just ended"))),

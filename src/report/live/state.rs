@@ -79,7 +79,7 @@ impl LiveState {
             planned: planned.collect(),
             instances: match &scenario.target {
                 Target::Local(local) => Some(local.instances),
-                Target::Url(_) => None,
+                Target::Url(_) | Target::Kubernetes(_) => None,
             },
             phase: RunPhase::Starting,
             traffic_start: None,

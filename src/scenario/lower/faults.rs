@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::{Lower, duration, entries, one_or_more, parsed, show, text, traffic_end};
 use crate::scenario::expression;
 use crate::scenario::model::{
-    FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, Pick, Select, Target,
+    FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NODE_LABEL, OWNER_LABEL, Pick,
+    Select, Target, ZONE_LABEL,
 };
 use crate::scenario::problem::{Problem, Span};
 use crate::scenario::shape::KINDS;
@@ -27,7 +28,7 @@ impl Lower<'_> {
                 entry.key_at,
                 "a `url` target can be loaded and measured, but not broken",
             );
-            self.report(problem.expected("no `faults`, or a `local` target"));
+            self.report(problem.expected("no `faults`, or a `local` or `kubernetes` target"));
         }
         let local = match target {
             Some(Target::Local(local)) => Some(local),
@@ -38,6 +39,9 @@ impl Lower<'_> {
             .iter()
             .map(|node| {
                 let kind = node.map()?.iter().find(|e| KINDS.contains(&e.key.as_str()));
+                if let (Some(kind), Some(target)) = (kind, target) {
+                    self.check_kind(kind, target);
+                }
                 let at = self.fault_time(node, traffic);
                 let name = kind.and_then(|kind| self.fault_name(node, &kind.key, &mut names));
                 let select = kind.and_then(|kind| self.select(&kind.value, local));
@@ -53,6 +57,21 @@ impl Lower<'_> {
             })
             .collect();
         faults.into_iter().collect()
+    }
+
+    /// A process has no node to drain, a pod no balancer of ours in front of it.
+    fn check_kind(&mut self, kind: &Entry, target: &Target) {
+        let Some(of_cluster) = fault_kind(kind).map(|k| k.is_of_cluster()) else {
+            return;
+        };
+        let (wrong, expected) = match target {
+            Target::Local(_) if of_cluster => ("local", "a `kubernetes` target, or "),
+            Target::Kubernetes(_) if !of_cluster => ("kubernetes", "a `local` target, or "),
+            _ => return,
+        };
+        let message = format!("`{}` cannot be done to a `{wrong}` target", kind.key);
+        let kinds = KINDS[if of_cluster { 0..7 } else { 7..15 }].join(", ");
+        self.report(Problem::new(kind.key_at, message).expected(format!("{expected}{kinds}")));
     }
 
     fn fault_time(&mut self, node: &Node, traffic: Option<&[Flow]>) -> Option<std::time::Duration> {
@@ -105,6 +124,15 @@ impl Lower<'_> {
         let labels = labels
             .iter()
             .filter_map(|e| Some((e.key.clone(), e.value.text()?.to_string())));
+        let places = [
+            ("node", NODE_LABEL),
+            ("zone", ZONE_LABEL),
+            ("owner", OWNER_LABEL),
+        ];
+        let places = places
+            .iter()
+            .filter_map(|(key, label)| Some((label.to_string(), text(node, key)?)));
+        let labels = labels.chain(places);
         let pick = match node.get("pick") {
             Some(pick) => expression::pick(pick.text()?).ok()?,
             // Who lists names means all of them.
@@ -266,6 +294,27 @@ fn fault_kind(entry: &Entry) -> Option<FaultKind> {
             share: expression::share(&text(node, "share")?)?,
         },
         "black-hole" => FaultKind::BlackHole,
+        "pod-kill" => FaultKind::PodKill {
+            grace: duration(node, "grace"),
+        },
+        "evict" => FaultKind::Evict {
+            deadline: duration(node, "deadline")?,
+        },
+        "container-kill" => FaultKind::ContainerKill {
+            container: text(node, "container"),
+            signal: text(node, "signal")?,
+        },
+        "cordon" => FaultKind::Cordon,
+        "drain" => FaultKind::Drain {
+            deadline: duration(node, "deadline")?,
+        },
+        "scale" => FaultKind::Scale {
+            replicas: parsed(node, "replicas")?,
+        },
+        "rollout-restart" => FaultKind::RolloutRestart,
+        "bad-rollout" => FaultKind::BadRollout {
+            image: text(node, "image")?,
+        },
         _ => return None,
     })
 }

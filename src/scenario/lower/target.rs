@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{Lower, duration, one_or_more, parsed, text};
-use crate::scenario::model::{LocalTarget, Probe, Restart, Target, TargetCommon, Tls, UrlTarget};
+use crate::scenario::model::{
+    KubernetesTarget, LocalTarget, Probe, Reach, Restart, Target, TargetCommon, Tls, UrlTarget,
+};
 use crate::scenario::problem::Problem;
 use crate::scenario::tree::Node;
 
@@ -11,6 +13,9 @@ impl Lower<'_> {
     pub(super) fn target(&mut self, node: &Node) -> Option<Target> {
         if let Some(local) = node.get("local") {
             return self.local(local).map(Target::Local);
+        }
+        if let Some(kubernetes) = node.get("kubernetes") {
+            return self.kubernetes(kubernetes).map(Target::Kubernetes);
         }
         let url = node.get("url")?;
         let (base, common) = match url.map() {
@@ -29,6 +34,31 @@ impl Lower<'_> {
             url: text.trim_end_matches('/').to_string(),
             common: common?,
         }))
+    }
+
+    fn kubernetes(&mut self, node: &Node) -> Option<KubernetesTarget> {
+        let reach = match text(node, "reach")?.as_str() {
+            "cluster-ip" => Reach::ClusterIp,
+            "node-port" => Reach::NodePort,
+            "load-balancer" => Reach::LoadBalancer,
+            "ingress" => Reach::Ingress,
+            "port-forward" => Reach::PortForward,
+            _ => Reach::Auto,
+        };
+        let kubeconfig = match node.get("kubeconfig") {
+            Some(file) => Some(self.file(file)?),
+            None => None,
+        };
+        Some(KubernetesTarget {
+            kubeconfig,
+            context: text(node, "context"),
+            namespace: text(node, "namespace"),
+            service: text(node, "service")?,
+            port: text(node, "port"),
+            scheme: text(node, "scheme")?,
+            reach,
+            common: self.common(node)?,
+        })
     }
 
     fn common(&mut self, node: &Node) -> Option<TargetCommon> {

@@ -1,7 +1,7 @@
 //! Faults, the guard, expectations, and options of the run.
 
 use super::file::TEXTS;
-use super::{Field, Object, Rule, Scalar, Shape};
+use super::{Field, Object, Rule, Scalar, Shape, cluster};
 
 /// A kind of fault; nothing at all under it is a map of defaults.
 macro_rules! kind {
@@ -19,7 +19,7 @@ macro_rules! kind {
 }
 
 /// The kinds of faults, as keys of a fault.
-pub const KINDS: [&str; 7] = [
+pub const KINDS: [&str; 15] = [
     "kill",
     "stop",
     "freeze",
@@ -27,6 +27,14 @@ pub const KINDS: [&str; 7] = [
     "drop",
     "reset",
     "black-hole",
+    "pod-kill",
+    "evict",
+    "container-kill",
+    "cordon",
+    "drain",
+    "scale",
+    "rollout-restart",
+    "bad-rollout",
 ];
 
 /// A fault, and when.
@@ -95,15 +103,58 @@ pub(super) static FAULT: Object = Object {
             &BLACK_HOLE,
             "The balancer passes nothing on, on open and new connections alike."
         ),
+        kind!(
+            "pod-kill",
+            &cluster::POD_KILL,
+            "Deletes pods; the cluster makes others."
+        ),
+        kind!(
+            "evict",
+            &cluster::EVICT,
+            "Asks for the pods' eviction, which their disruption budget may forbid."
+        ),
+        kind!(
+            "container-kill",
+            &cluster::CONTAINER_KILL,
+            "Signals the first process of a container, from inside it."
+        ),
+        kind!(
+            "cordon",
+            &cluster::CORDON,
+            "Marks the pods' nodes unschedulable."
+        ),
+        kind!(
+            "drain",
+            &cluster::DRAIN,
+            "Cordons the pods' nodes and evicts what runs on them."
+        ),
+        kind!(
+            "scale",
+            &cluster::SCALE,
+            "Sets the number of replicas of the pods' workload."
+        ),
+        kind!(
+            "rollout-restart",
+            &cluster::ROLLOUT_RESTART,
+            "Rolls the pods' workload out again."
+        ),
+        kind!(
+            "bad-rollout",
+            &cluster::BAD_ROLLOUT,
+            "Rolls out a version of the pods' workload that never becomes ready."
+        ),
     ],
     rules: &[
         Rule::One(&KINDS),
         Rule::Needs("times", "every"),
         Rule::Not("for", "kill"),
         Rule::Not("for", "stop"),
+        Rule::Not("for", "pod-kill"),
+        Rule::Not("for", "evict"),
+        Rule::Not("for", "container-kill"),
+        Rule::Not("for", "rollout-restart"),
     ],
     hints: &[
-        ("pod-kill", "on a local target it is `kill`"),
         ("duration", "how long a fault lasts is `for`"),
         (
             "select",
@@ -117,7 +168,7 @@ pub(super) static FAULT: Object = Object {
     ..Object::NEW
 };
 
-const NAME: Field = Field::new(
+pub(super) const NAME: Field = Field::new(
     "name",
     Shape::Kinds {
         scalar: Some(Scalar::Name),
@@ -127,8 +178,9 @@ const NAME: Field = Field::new(
     "Only this instance, or these.",
 )
 .example("shop-2");
-const SELECT: Field = Field::new("select", TEXTS, "Only instances with all these labels.");
-const PICK: Field = Field::of(
+pub(super) const SELECT: Field =
+    Field::new("select", TEXTS, "Only instances with all these labels.");
+pub(super) const PICK: Field = Field::of(
     "pick",
     Scalar::Pick,
     "How many of them, at random by the seed: a count, a share or `all`. 1 when not given; all, where `name` lists them.",
@@ -136,7 +188,7 @@ const PICK: Field = Field::of(
 .example("1");
 const SHARE: Field =
     Field::of("share", Scalar::Share, "The share of new connections.").default("100%");
-const HINTS: &[(&str, &str)] = &[
+pub(super) const HINTS: &[(&str, &str)] = &[
     ("count", "how many is `pick`"),
     ("labels", "labels stand under `select`"),
 ];

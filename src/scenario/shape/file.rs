@@ -31,7 +31,7 @@ pub static SCENARIO: Object = Object {
         Field::of("description", Scalar::Text, "Longer text for the report."),
         Field::of("seed", Scalar::Int(0, u64::MAX), "Makes every random choice repeatable; drawn and recorded when absent.")
             .example("42"),
-        Field::new("target", Shape::Object(&TARGET), "The system under test: processes of this machine (`local`), or a service that already runs (`url`).")
+        Field::new("target", Shape::Object(&TARGET), "The system under test: processes of this machine (`local`), a Service of a cluster (`kubernetes`), or a service that already runs (`url`).")
             .required()
             .example("{ url: https://example.org }"),
         Field::new(
@@ -41,7 +41,7 @@ pub static SCENARIO: Object = Object {
         )
         .required()
         .example("{ browse: { arrivals: { rate: 50/s, hold: 1m }, journey: [{ get: / }] } }"),
-        Field::new("faults", Shape::List(&Shape::Object(&FAULT), 0), "What is broken, and when. Needs a `local` target."),
+        Field::new("faults", Shape::List(&Shape::Object(&FAULT), 0), "What is broken, and when. Needs a `local` or `kubernetes` target."),
         Field::new("guard", Shape::Object(&GUARD), "What must stay whole, and when to give up.").default("{}"),
         Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, and recovery after each fault."),
         Field::new("run", Shape::Object(&RUN), "How the run itself is carried out.").default("{}"),
@@ -63,6 +63,8 @@ static TARGET: Object = Object {
     doc: "The system under test.",
     fields: &[
         Field::new("local", Shape::Object(&LOCAL), "Processes of this machine, started for the run, behind a loopback balancer."),
+        Field::new("kubernetes", Shape::Object(&KUBERNETES), "A Service of a Kubernetes cluster and the pods behind it.")
+            .example("{ namespace: shop, service: front }"),
         Field::new(
             "url",
             Shape::Kinds { scalar: Some(Scalar::Url), list: None, map: Some(&Shape::Object(&URL)) },
@@ -70,7 +72,42 @@ static TARGET: Object = Object {
         )
         .example("https://example.org/api"),
     ],
-    rules: &[Rule::One(&["local", "url"])],
+    rules: &[Rule::One(&["local", "kubernetes", "url"])],
+    ..Object::NEW
+};
+
+static KUBERNETES: Object = Object {
+    name: "kubernetes-target",
+    doc: "A Service of a Kubernetes cluster.",
+    fields: &[
+        Field::of("service", Scalar::Name, "Name of the Service that traffic goes to; faults hit the pods behind it.")
+            .required()
+            .example("front"),
+        Field::of("namespace", Scalar::Name, "Its namespace; the context's own when absent.").example("shop"),
+        Field::of("port", Scalar::Name, "Name or number of its port; may be left out where it has only one.").example("http"),
+        Field::of("context", Scalar::Name, "Context of the kubeconfig; its current one when absent, or the pod's own account inside a cluster."),
+        Field::of("kubeconfig", Scalar::File, "The kubeconfig; KUBECONFIG or ~/.kube/config when absent."),
+        Field::of("scheme", Scalar::Choice(&[("http", "Clear text."), ("https", "TLS.")]), "What the pods speak.").default("http"),
+        Field::of(
+            "reach",
+            Scalar::Choice(&[
+                ("auto", "The first of the others, in their order, that takes a TCP connection from here."),
+                ("cluster-ip", "The Service's cluster address: works from inside the cluster's network."),
+                ("node-port", "A port of any node."),
+                ("load-balancer", "The address of its load balancer."),
+                ("ingress", "An Ingress that leads to it."),
+                ("port-forward", "A tunnel through the API server to one pod: nothing is balanced."),
+            ]),
+            "How traffic gets to the Service.",
+        )
+        .default("auto"),
+        INSTANCE_HEADER,
+        TLS_FIELD,
+    ],
+    hints: &[
+        ("selector", "the pods are those of the Service; a fault selects among them"),
+        ("deployment", "traffic needs a Service: name that"),
+    ],
     ..Object::NEW
 };
 

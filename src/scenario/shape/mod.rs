@@ -5,6 +5,7 @@
 //! `schema` the two readings of it. What depends on more than one place in the file is for `lower`.
 
 mod check;
+mod cluster;
 mod faults;
 mod file;
 mod journey;

@@ -1,0 +1,374 @@
+//! The faults, by the API alone. Each is one function; which pod it hits was decided elsewhere.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams, Preconditions};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::api::{Cluster, say};
+use super::change::{InPlace, Place, make};
+use super::pods::{Owner, owner_of};
+use super::view::View;
+use crate::platform::{Change, PlatformError, Undo};
+use crate::scenario::FaultKind;
+
+/// An eviction that a budget forbids is asked for again so often, or as often as the server says.
+const EVICT_AGAIN: Duration = Duration::from_secs(1);
+
+/// Makes changes to the pods of one namespace.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The namespace.
+    pub namespace: String,
+    /// What is known of the pods.
+    pub view: View,
+}
+
+/// The pod meant: its name may belong to another by the time of the call, its uid does not.
+pub(super) struct Victim {
+    pub(super) name: String,
+    uid: String,
+    owner: Owner,
+    node: Option<String>,
+    pub(super) containers: Vec<String>,
+}
+
+impl Faults {
+    /// What undoing the change takes.
+    pub fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
+        let Some(place) = self.place_of(change)? else {
+            return Ok(None);
+        };
+        // A restart by rollout is over by itself: nothing of it is to be put back.
+        if change.kind == FaultKind::RolloutRestart {
+            return Ok(None);
+        }
+        Ok(Some(Undo::Restore {
+            cluster: self.cluster.server.clone(),
+            kind: place.kind,
+            namespace: place.namespace,
+            name: place.name,
+        }))
+    }
+
+    /// The object that a fault changes in place.
+    fn place_of(&self, change: &Change) -> Result<Option<Place>, PlatformError> {
+        let victim = self.victim(&change.instance)?;
+        Ok(match change.kind {
+            FaultKind::Cordon | FaultKind::Drain { .. } => Some(Place {
+                kind: "Node".into(),
+                namespace: None,
+                name: victim.node()?.into(),
+            }),
+            FaultKind::Scale { .. } | FaultKind::RolloutRestart | FaultKind::BadRollout { .. } => {
+                Some(Place {
+                    kind: victim.owner.kind.clone(),
+                    namespace: Some(self.namespace.clone()),
+                    name: victim.owner.name.clone(),
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Makes the change.
+    pub async fn apply(&self, change: &Change) -> Result<(), PlatformError> {
+        let victim = self.victim(&change.instance)?;
+        let place = self.place_of(change)?;
+        match (&change.kind, place) {
+            (FaultKind::PodKill { grace }, _) => self.kill(&victim, *grace).await,
+            (FaultKind::Evict { deadline }, _) => {
+                self.evict(&victim.name, &victim.uid, *deadline).await
+            }
+            (FaultKind::ContainerKill { container, signal }, _) => {
+                self.signal(&victim, container.as_deref(), signal).await
+            }
+            (FaultKind::Cordon, Some(node)) => make(&self.cluster, &node, cordon).await,
+            (FaultKind::Drain { deadline }, Some(node)) => self.drain(&node, *deadline).await,
+            (FaultKind::Scale { replicas }, Some(workload)) => {
+                make(&self.cluster, &workload, |object| scale(object, *replicas)).await
+            }
+            (FaultKind::RolloutRestart, Some(workload)) => self.restart(&workload).await,
+            (FaultKind::BadRollout { image }, Some(workload)) => {
+                make(&self.cluster, &workload, |object| {
+                    change_image(object, image)
+                })
+                .await
+            }
+            (kind, _) => Err(PlatformError::Unsupported(format!(
+                "a {} cannot be done in a Kubernetes cluster",
+                kind.name()
+            ))),
+        }
+    }
+
+    fn victim(&self, name: &str) -> Result<Victim, PlatformError> {
+        let pods = self.view.pods();
+        let known = pods.get(name).ok_or_else(|| {
+            PlatformError::Failed(format!("pod {name} is gone: nothing was done"))
+        })?;
+        Ok(Victim {
+            name: name.into(),
+            uid: known.uid.clone(),
+            owner: known.owner.clone(),
+            node: known.node.clone(),
+            containers: known.containers.clone(),
+        })
+    }
+
+    pub(super) fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.cluster.client.clone(), &self.namespace)
+    }
+
+    async fn kill(&self, victim: &Victim, grace: Option<Duration>) -> Result<(), PlatformError> {
+        let params = DeleteParams {
+            // The API counts whole seconds; a part of one must not become "at once".
+            grace_period_seconds: grace.map(|g| g.as_secs_f64().ceil() as u32),
+            preconditions: Some(Preconditions {
+                uid: Some(victim.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let doing = format!("delete pod {}", victim.name);
+        let pods = self.pods();
+        let deleted = async {
+            match pods.delete(&victim.name, &params).await {
+                Err(kube::Error::Api(s)) if matches!(s.code, 404 | 409) => Ok(false),
+                other => other.map(|_| true),
+            }
+        };
+        if self.cluster.call(&doing, deleted).await? {
+            return Ok(());
+        }
+        Err(PlatformError::Failed(format!(
+            "pod {} was gone, or another of its name had come: nothing was killed",
+            victim.name
+        )))
+    }
+
+    /// Asks for an eviction until it is granted, or the deadline says that the budget holds.
+    async fn evict(&self, pod: &str, uid: &str, deadline: Duration) -> Result<(), PlatformError> {
+        let Some(version) = &self.cluster.served.eviction else {
+            return Err(PlatformError::Unsupported(
+                "this cluster does not serve evictions (pods/eviction)".into(),
+            ));
+        };
+        // The client's own eviction leaves the delete options out of what it sends: without the uid, a pod that
+        // came after this one could be evicted in its place.
+        let eviction = json!({
+            "apiVersion": format!("policy/{version}"),
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        });
+        let (until, post) = (Instant::now() + deadline, PostParams::default());
+        let doing = format!("evict pod {pod}");
+        let pods = self.pods();
+        loop {
+            let ask = async {
+                let posted =
+                    pods.create_subresource::<Value, Value>("eviction", pod, &post, &eviction);
+                Ok(posted.await)
+            };
+            let status = match self.cluster.call(&doing, ask).await? {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) => status,
+                Err(e) => return Err(say(&doing, &self.cluster.context, &self.cluster.server, &e)),
+            };
+            let again = match status.code {
+                429 => EVICT_AGAIN.max(Duration::from_secs(
+                    status
+                        .details
+                        .as_ref()
+                        .map_or(0, |d| d.retry_after_seconds)
+                        .into(),
+                )),
+                404 | 409 => {
+                    return Err(PlatformError::Failed(format!(
+                        "pod {pod} was gone, or another of its name had come: nothing was evicted"
+                    )));
+                }
+                _ => {
+                    let error = kube::Error::Api(status);
+                    return Err(say(
+                        &doing,
+                        &self.cluster.context,
+                        &self.cluster.server,
+                        &error,
+                    ));
+                }
+            };
+            if Instant::now() + again > until {
+                let budget = status
+                    .details
+                    .iter()
+                    .flat_map(|d| &d.causes)
+                    .map(|c| c.message.as_str());
+                let budget = budget.collect::<Vec<_>>().join("; ");
+                return Err(PlatformError::Held(format!(
+                    "the disruption budget held: pod {pod} was not evicted in {deadline:?} ({} {budget})",
+                    status.message
+                )));
+            }
+            tokio::time::sleep(again).await;
+        }
+    }
+
+    async fn drain(&self, node: &Place, deadline: Duration) -> Result<(), PlatformError> {
+        make(&self.cluster, node, cordon).await?;
+        let list = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
+        let doing = format!("list the pods of {node}");
+        let pods = self
+            .cluster
+            .call(&doing, self.pods().list(&list))
+            .await?
+            .items;
+        let leaving = pods
+            .iter()
+            .filter(|p| leaves(p))
+            .filter_map(|p| Some((p.metadata.name.as_deref()?, p.metadata.uid.as_deref()?)));
+        let evictions = leaving.map(|(name, uid)| self.evict(name, uid, deadline));
+        let mut held = Vec::new();
+        for result in join_all(evictions).await {
+            match result {
+                Ok(()) => {}
+                Err(PlatformError::Held(text)) => held.push(text),
+                // Gone meanwhile: that is what a drain wants.
+                Err(PlatformError::Failed(text)) if text.contains("nothing was evicted") => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        Err(PlatformError::Held(format!(
+            "{node} is cordoned but not empty: {}",
+            held.join("; ")
+        )))
+    }
+
+    async fn restart(&self, workload: &Place) -> Result<(), PlatformError> {
+        let now = jiff::Timestamp::now().to_string();
+        // Kept by the workload for good, as `kubectl rollout restart` leaves it; so it goes past `make`.
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
+        super::change::patch(
+            &self.cluster,
+            workload,
+            &format!("restart {workload}"),
+            &patch,
+        )
+        .await
+    }
+}
+
+impl Victim {
+    fn node(&self) -> Result<&str, PlatformError> {
+        self.node
+            .as_deref()
+            .ok_or_else(|| PlatformError::Failed(format!("pod {} is not on a node yet", self.name)))
+    }
+}
+
+/// Whether a drain evicts the pod: not daemons, which would come back, nor static pods, which no API controls.
+fn leaves(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    let mirror = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"));
+    owner_of(pod).kind != "DaemonSet" && !mirror && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn cordon(node: &DynamicObject) -> Result<InPlace, String> {
+    if node.data.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        return Err(format!("node {name} is cordoned already: nothing was done"));
+    }
+    Ok(InPlace {
+        apply: json!({"spec": {"unschedulable": true}}),
+        restore: json!({"spec": {"unschedulable": null}}),
+    })
+}
+
+fn scale(workload: &DynamicObject, replicas: u32) -> Result<InPlace, String> {
+    let old = workload
+        .data
+        .pointer("/spec/replicas")
+        .cloned()
+        .unwrap_or(json!(1));
+    Ok(InPlace {
+        apply: json!({"spec": {"replicas": replicas}}),
+        restore: json!({"spec": {"replicas": old}}),
+    })
+}
+
+fn change_image(workload: &DynamicObject, image: &str) -> Result<InPlace, String> {
+    let first = workload.data.pointer("/spec/template/spec/containers/0");
+    let text = |field| first.and_then(|c| c.get(field)).and_then(Value::as_str);
+    let (Some(name), Some(old)) = (text("name"), text("image")) else {
+        return Err("its template has no container with an image".into());
+    };
+    let with = |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": name, "image": image}]}}}});
+    Ok(InPlace {
+        apply: with(image),
+        restore: with(old),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> DynamicObject {
+        let mut whole =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "front"}});
+        whole["spec"] = value;
+        serde_json::from_value(whole).expect("an object")
+    }
+
+    #[test]
+    fn changes_restore_what_was_there() {
+        let change = scale(&object(json!({"replicas": 4})), 0).unwrap();
+        assert_eq!(change.restore, json!({"spec": {"replicas": 4}}));
+        let containers = json!({"template": {"spec": {"containers": [{"name": "shop", "image": "a:1"}, {"name": "log", "image": "b"}]}}});
+        let change = change_image(&object(containers), "a:none").unwrap();
+        assert_eq!(
+            change
+                .apply
+                .pointer("/spec/template/spec/containers/0/image"),
+            Some(&json!("a:none"))
+        );
+        assert_eq!(
+            change.restore.pointer("/spec/template/spec/containers"),
+            Some(&json!([{"name": "shop", "image": "a:1"}]))
+        );
+        assert!(change_image(&object(json!({})), "x").is_err());
+        assert!(cordon(&object(json!({"unschedulable": true}))).is_err());
+        assert!(cordon(&object(json!({"unschedulable": false}))).is_ok());
+    }
+
+    #[test]
+    fn a_drain_leaves_daemons_and_static_pods() {
+        let pod = |kind: &str, annotations: Value, phase: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p", "annotations": annotations, "ownerReferences":
+                [{"apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]}, "status": {"phase": phase}}))
+            .expect("a pod")
+        };
+        assert!(leaves(&pod("ReplicaSet", json!({}), "Running")));
+        assert!(!leaves(&pod("DaemonSet", json!({}), "Running")));
+        assert!(!leaves(&pod(
+            "Node",
+            json!({"kubernetes.io/config.mirror": "x"}),
+            "Running"
+        )));
+        assert!(!leaves(&pod("Job", json!({}), "Succeeded")));
+    }
+}

@@ -1,0 +1,300 @@
+//! A Kubernetes cluster: traffic goes through a Service, faults go through the API, and what the cluster does is
+//! told to the record.
+//!
+//! Instances are the pods behind the Service. Faults that hit something else (a node, a workload) hit that of the
+//! chosen pod. Nothing here needs an agent or more rights than `permissions` lists.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use tokio::task::JoinSet;
+
+use self::api::Cluster;
+use self::change::Place;
+use self::faults::Faults;
+use self::forward::Forward;
+use self::permissions::Permission;
+use self::target::{Found, Way};
+use self::view::View;
+use super::{Change, Endpoint, Instance, Platform, PlatformError, Undo};
+use crate::record::{Level, Sink};
+use crate::scenario::{FaultKind, KubernetesTarget, Reach};
+
+pub mod api;
+mod change;
+mod faults;
+mod forward;
+mod lazy;
+mod observe;
+pub mod permissions;
+pub mod pods;
+mod signal;
+pub mod target;
+mod view;
+mod watch;
+
+pub use change::UNDO as UNDO_ANNOTATION;
+pub use lazy::Unconnected;
+
+/// The first lists of pods and endpoints are there within this.
+const LISTED: Duration = Duration::from_secs(20);
+
+/// A Service of a cluster as the system under test.
+pub struct KubernetesPlatform {
+    target: KubernetesTarget,
+    cluster: Cluster,
+    found: Found,
+    faults: Faults,
+    calls: Vec<Permission>,
+    left_out: Vec<Permission>,
+    sink: Sink,
+    running: Mutex<Running>,
+}
+
+/// What lives from start to stop.
+#[derive(Default)]
+struct Running {
+    watches: Option<JoinSet<()>>,
+    forward: Option<Forward>,
+}
+
+impl KubernetesPlatform {
+    /// Connects to the cluster, finds the Service with its pods, and asks whether all that the faults need is
+    /// allowed; changes nothing.
+    pub async fn connect(
+        target: &KubernetesTarget,
+        faults: &[FaultKind],
+        sink: Sink,
+    ) -> Result<Self, PlatformError> {
+        if let Some(fault) = faults.iter().find(|f| !permissions::supports(f)) {
+            return Err(PlatformError::Unsupported(format!(
+                "a {} cannot be done in a Kubernetes cluster",
+                fault.name()
+            )));
+        }
+        let cluster = Cluster::of(target).await?;
+        let found = target::find(&cluster, target).await?;
+        let calls = permissions::needed(target.reach, faults);
+        let denied = permissions::denied(&cluster, &found.namespace, &calls).await?;
+        let (missing, left_out): (Vec<_>, Vec<_>) = denied.into_iter().partition(|p| p.required);
+        if !missing.is_empty() {
+            let missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>();
+            return Err(PlatformError::Unreachable(format!(
+                "context {} is not allowed in namespace {} to: {}. Grant it; deploy/kubernetes/rbac.yaml holds all \
+                 that a run may need",
+                cluster.context,
+                found.namespace,
+                missing.join(", ")
+            )));
+        }
+        let faults = Faults {
+            cluster: cluster.clone(),
+            namespace: found.namespace.clone(),
+            view: View::default(),
+        };
+        Ok(Self {
+            target: target.clone(),
+            cluster,
+            found,
+            faults,
+            calls,
+            left_out,
+            sink,
+            running: Mutex::default(),
+        })
+    }
+
+    /// The cluster it is connected to.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way that works from here, or the port-forward where that may be.
+    async fn reach(&self) -> Result<Endpoint, PlatformError> {
+        let pods = format!(
+            "Service {}/{} with {} ready pods",
+            self.found.namespace, self.found.service, self.found.ready
+        );
+        if self.target.reach != Reach::PortForward
+            && let Some(way) = target::probe(&self.found.ways).await
+        {
+            return Ok(Endpoint {
+                base_url: way.base_url(),
+                describe: format!("{pods}, by its {}", way.reach.name()),
+            });
+        }
+        if !matches!(self.target.reach, Reach::Auto | Reach::PortForward) {
+            return Err(PlatformError::Unreachable(self.no_way()));
+        }
+        let Some((pod, port)) = self.found.pod_port.clone() else {
+            return Err(PlatformError::Unreachable(format!(
+                "no ready pod of Service {} has the port that it leads to ({})",
+                self.found.service, self.found.port
+            )));
+        };
+        let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.found.namespace);
+        let view = self.faults.view.pods.clone();
+        let forward = Forward::start(api, view, pod.clone(), port, self.sink.clone()).await?;
+        let address = forward.address;
+        self.running().forward = Some(forward);
+        let text = format!(
+            "traffic goes by a port-forward to the one pod {pod}: nothing is balanced, the API server carries it all, \
+             and balance cannot be judged"
+        );
+        self.sink.note(Level::Warning, &text);
+        Ok(Endpoint {
+            base_url: format!("{}://{address}", self.target.scheme),
+            describe: format!("{pods}; {text}"),
+        })
+    }
+
+    fn no_way(&self) -> String {
+        let tried = self
+            .found
+            .ways
+            .iter()
+            .map(Way::base_url)
+            .collect::<Vec<_>>();
+        let tried = match tried.as_slice() {
+            [] => "the Service has no such address".to_string(),
+            tried => format!("no TCP connection to {}", tried.join(", ")),
+        };
+        format!(
+            "Service {} cannot be reached by its {} from here: {tried}. Other ways: `reach: port-forward`, or run \
+             inside the cluster",
+            self.found.service,
+            self.target.reach.name()
+        )
+    }
+}
+
+#[async_trait]
+impl Platform for KubernetesPlatform {
+    fn plan(&self) -> Result<Vec<String>, PlatformError> {
+        let Found {
+            namespace,
+            service,
+            port,
+            selector,
+            ready,
+            pods,
+            ..
+        } = &self.found;
+        let ways = self
+            .found
+            .ways
+            .iter()
+            .map(|w| format!("{} ({})", w.base_url(), w.reach.name()));
+        let mut ways = ways.collect::<Vec<_>>();
+        if matches!(self.target.reach, Reach::Auto | Reach::PortForward) {
+            ways.push("a port-forward to one pod".into());
+        }
+        let mut plan = vec![
+            format!(
+                "cluster: Kubernetes {} at {} (context {})",
+                self.cluster.version, self.cluster.server, self.cluster.context
+            ),
+            format!(
+                "target: Service {namespace}/{service}, port {port}: {ready} of {pods} pods ready ({selector})"
+            ),
+            format!(
+                "reach: the first that takes a connection of {}",
+                ways.join(", ")
+            ),
+        ];
+        let calls = self.calls.iter().filter(|p| !self.left_out.contains(p));
+        plan.extend(calls.map(|p| format!("allowed call: {p}")));
+        let left_out = self.left_out.iter();
+        plan.extend(left_out.map(|p| format!("not allowed, done without: {p}")));
+        Ok(plan)
+    }
+
+    async fn start(&self) -> Result<Endpoint, PlatformError> {
+        let (watches, mut listed) =
+            observe::observe(&self.cluster, &self.found, &self.faults.view, &self.sink);
+        self.running().watches = Some(watches);
+        let seen = listed.wait_for(|seen| seen.0 && seen.1);
+        match tokio::time::timeout(LISTED, seen).await {
+            Ok(Ok(_)) => {}
+            _ => {
+                return Err(PlatformError::Unreachable(format!(
+                    "the pods and endpoints of Service {} could not be listed in {LISTED:?}",
+                    self.found.service
+                )));
+            }
+        }
+        self.reach().await
+    }
+
+    fn instances(&self) -> Vec<Instance> {
+        let view = &self.faults.view;
+        let zones = view.zones().clone();
+        view.pods().instances(&zones)
+    }
+
+    fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
+        self.faults.undo_of(change)
+    }
+
+    async fn apply(&self, change: &Change) -> Result<(), PlatformError> {
+        self.faults.apply(change).await
+    }
+
+    async fn undo(&self, undo: &Undo) -> Result<(), PlatformError> {
+        self::undo(&self.cluster, undo).await
+    }
+
+    async fn stop(&self) -> Result<(), PlatformError> {
+        let Running { watches, forward } = std::mem::take(&mut *self.running());
+        drop(forward);
+        if let Some(mut watches) = watches {
+            watches.shutdown().await;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in.
+pub async fn undo_detached(change: &Undo) -> Result<(), PlatformError> {
+    let Undo::Restore { cluster, .. } = change else {
+        return Err(PlatformError::Failed("not of a Kubernetes cluster".into()));
+    };
+    let cluster = Cluster::at(cluster).await?;
+    undo(&cluster, change).await
+}
+
+/// Takes a change back; works without the Service, for a ledger whose run is over.
+pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
+    match undo {
+        Undo::Restore {
+            cluster: server,
+            kind,
+            namespace,
+            name,
+        } => {
+            if server != &cluster.server {
+                return Err(PlatformError::Failed(format!(
+                    "{kind} {name} is in the cluster at {server}, and context {} leads to {}",
+                    cluster.context, cluster.server
+                )));
+            }
+            let place = Place {
+                kind: kind.clone(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
+            change::restore(cluster, &place).await
+        }
+        other => Err(PlatformError::Failed(format!(
+            "not of a Kubernetes cluster: {}",
+            other.instance()
+        ))),
+    }
+}

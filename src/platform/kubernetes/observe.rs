@@ -1,0 +1,363 @@
+//! Everything the cluster does around the Service, as events on the run's clock.
+//!
+//! Pods and their endpoints become the same events that the local platform tells, so that the same judges read
+//! them. The rest (deployments, autoscalers, nodes, budgets, the cluster's own events) is told as objects with
+//! the few facts that matter, each time one of these changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::api::Cluster;
+use super::target::Found;
+use super::view::View;
+use super::watch::{Change, Followed, follow};
+use crate::record::{Incident, ObjectChange, ObjectEvent, Sink, What};
+
+/// A kind of objects that is told with some of its facts.
+pub struct Observed {
+    /// Its kind.
+    pub kind: &'static str,
+    /// API group, empty for the core.
+    pub group: &'static str,
+    /// Name of the resource.
+    pub plural: &'static str,
+    /// Whether it lives in a namespace.
+    pub namespaced: bool,
+    /// Name of a fact and where it is in the object.
+    facts: &'static [(&'static str, &'static str)],
+}
+
+/// All of them; the permissions are made from this list too.
+pub const OBSERVED: [Observed; 6] = [
+    Observed {
+        kind: "Deployment",
+        group: "apps",
+        plural: "deployments",
+        namespaced: true,
+        facts: &[
+            ("replicas", "/spec/replicas"),
+            ("current", "/status/replicas"),
+            ("ready", "/status/readyReplicas"),
+            ("updated", "/status/updatedReplicas"),
+            ("generation", "/metadata/generation"),
+        ],
+    },
+    Observed {
+        kind: "ReplicaSet",
+        group: "apps",
+        plural: "replicasets",
+        namespaced: true,
+        facts: &[
+            ("replicas", "/spec/replicas"),
+            ("ready", "/status/readyReplicas"),
+        ],
+    },
+    Observed {
+        kind: "HorizontalPodAutoscaler",
+        group: "autoscaling",
+        plural: "horizontalpodautoscalers",
+        namespaced: true,
+        facts: &[
+            ("spec", "/spec"),
+            ("current", "/status/currentReplicas"),
+            ("desired", "/status/desiredReplicas"),
+            ("metrics", "/status/currentMetrics"),
+            ("conditions", "/status/conditions"),
+            ("last-scale", "/status/lastScaleTime"),
+        ],
+    },
+    Observed {
+        kind: "PodDisruptionBudget",
+        group: "policy",
+        plural: "poddisruptionbudgets",
+        namespaced: true,
+        facts: &[
+            ("allowed", "/status/disruptionsAllowed"),
+            ("healthy", "/status/currentHealthy"),
+            ("needed", "/status/desiredHealthy"),
+            ("expected", "/status/expectedPods"),
+        ],
+    },
+    Observed {
+        kind: "Node",
+        group: "",
+        plural: "nodes",
+        namespaced: false,
+        facts: &[("unschedulable", "/spec/unschedulable")],
+    },
+    Observed {
+        kind: "Event",
+        group: "",
+        plural: "events",
+        namespaced: true,
+        facts: &[
+            ("type", "/type"),
+            ("reason", "/reason"),
+            ("message", "/message"),
+            ("count", "/count"),
+            ("of", "/involvedObject/kind"),
+            ("name", "/involvedObject/name"),
+        ],
+    },
+];
+
+/// What matters of an object: its facts as found, those absent left out.
+pub fn facts_of(observed: &Observed, object: &DynamicObject) -> BTreeMap<String, Value> {
+    let whole = serde_json::to_value(object).unwrap_or_default();
+    let found = observed.facts.iter().filter_map(|(name, pointer)| {
+        let value = whole.pointer(pointer)?;
+        Some(((*name).to_string(), value.clone()))
+    });
+    let mut facts: BTreeMap<String, Value> = found.collect();
+    // Conditions of a node change with each heartbeat; what they say does not.
+    if observed.kind == "Node" {
+        let conditions = whole
+            .pointer("/status/conditions")
+            .and_then(Value::as_array);
+        for condition in conditions.into_iter().flatten() {
+            let text = |field| condition.get(field).and_then(Value::as_str);
+            if let (Some(kind), Some(status)) = (text("type"), text("status"))
+                && (kind == "Ready" || status != "False")
+            {
+                facts.insert(kind.to_lowercase(), status.into());
+            }
+        }
+    }
+    facts
+}
+
+/// Tells only what changed.
+struct Teller {
+    observed: &'static Observed,
+    last: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+impl Teller {
+    fn event(
+        &self,
+        object: &DynamicObject,
+        change: ObjectChange,
+        facts: BTreeMap<String, Value>,
+    ) -> What {
+        What::Object(ObjectEvent {
+            object: self.observed.kind.into(),
+            name: object.name_any(),
+            change,
+            version: object.resource_version().unwrap_or_default(),
+            facts,
+        })
+    }
+
+    fn applied(&mut self, object: &DynamicObject, change: ObjectChange) -> Option<What> {
+        let facts = facts_of(self.observed, object);
+        if self.last.get(&object.name_any()) == Some(&facts) {
+            return None;
+        }
+        self.last.insert(object.name_any(), facts.clone());
+        Some(self.event(object, change, facts))
+    }
+
+    fn told(&mut self, change: Change<DynamicObject>) -> Vec<What> {
+        match change {
+            Change::All(all) => {
+                let names: BTreeSet<String> = all.iter().map(|o| o.name_any()).collect();
+                self.last.retain(|name, _| names.contains(name));
+                all.iter()
+                    .filter_map(|o| self.applied(o, ObjectChange::Present))
+                    .collect()
+            }
+            Change::Applied(o) => self
+                .applied(&o, ObjectChange::Changed)
+                .into_iter()
+                .collect(),
+            // The cluster forgets its own events after an hour: that is no news.
+            Change::Deleted(_) if self.observed.kind == "Event" => Vec::new(),
+            Change::Deleted(o) => {
+                self.last.remove(&o.name_any());
+                vec![self.event(&o, ObjectChange::Deleted, BTreeMap::new())]
+            }
+        }
+    }
+}
+
+/// The failed probe that an Event of the cluster tells of: the pod and the words.
+fn probe_failure(object: &DynamicObject) -> Option<(String, String)> {
+    let text = |pointer| object.data.pointer(pointer).and_then(Value::as_str);
+    let is_probe =
+        text("/reason") == Some("Unhealthy") && text("/involvedObject/kind") == Some("Pod");
+    let name = text("/involvedObject/name").filter(|_| is_probe)?;
+    Some((name.into(), text("/message").unwrap_or_default().into()))
+}
+
+/// Names of the pods that an EndpointSlice holds and traffic may go to.
+fn ready_of(slice: &DynamicObject) -> Vec<String> {
+    let endpoints = slice.data.get("endpoints").and_then(Value::as_array);
+    let ready = endpoints.into_iter().flatten().filter(|e| {
+        // Absent means unknown, which proxies treat as ready.
+        e.pointer("/conditions/ready")
+            .and_then(Value::as_bool)
+            .unwrap_or(true)
+    });
+    ready
+        .filter_map(|e| Some(e.pointer("/targetRef/name")?.as_str()?.to_string()))
+        .collect()
+}
+
+/// The pods in all slices of the Service, and whether that changed.
+#[derive(Default)]
+struct Endpoints {
+    slices: BTreeMap<String, Vec<String>>,
+    ready: Option<Vec<String>>,
+}
+
+impl Endpoints {
+    fn told(&mut self, change: Change<DynamicObject>) -> Option<What> {
+        match change {
+            Change::All(all) => {
+                self.slices = all.iter().map(|s| (s.name_any(), ready_of(s))).collect()
+            }
+            Change::Applied(s) => drop(self.slices.insert(s.name_any(), ready_of(&s))),
+            Change::Deleted(s) => drop(self.slices.remove(&s.name_any())),
+        }
+        let ready: BTreeSet<&String> = self.slices.values().flatten().collect();
+        let ready: Vec<String> = ready.into_iter().cloned().collect();
+        (self.ready.as_ref() != Some(&ready)).then(|| {
+            self.ready = Some(ready.clone());
+            What::Endpoints { ready }
+        })
+    }
+}
+
+/// Starts all watches. Resolves `listed` to true once pods and endpoints have been listed.
+pub fn observe(
+    cluster: &Cluster,
+    found: &Found,
+    view: &View,
+    sink: &Sink,
+) -> (JoinSet<()>, watch::Receiver<(bool, bool)>) {
+    let mut tasks = JoinSet::new();
+    let (listed, seen) = watch::channel((false, false));
+    let pods = Followed {
+        api: Api::<Pod>::namespaced(cluster.client.clone(), &found.namespace),
+        of: "pods",
+        labels: Some(found.selector.clone()),
+    };
+    let (known, out, first) = (view.clone(), sink.clone(), listed.clone());
+    tasks.spawn(follow(pods, sink.clone(), move |change| {
+        let is_list = matches!(change, Change::All(_));
+        let events = match change {
+            Change::All(all) => known.pods().relisted(&all),
+            Change::Applied(pod) => known.pods().applied(&pod),
+            Change::Deleted(pod) => known.pods().deleted(&pod),
+        };
+        events.into_iter().for_each(|e| out.emit(e));
+        if is_list {
+            first.send_modify(|seen| seen.0 = true);
+        }
+    }));
+    match cluster.endpoint_slices(&found.namespace) {
+        Some(api) => {
+            let labels = Some(format!("kubernetes.io/service-name={}", found.service));
+            let (out, mut endpoints) = (sink.clone(), Endpoints::default());
+            let slices = Followed {
+                api,
+                of: "endpointslices",
+                labels,
+            };
+            tasks.spawn(follow(slices, sink.clone(), move |change| {
+                endpoints.told(change).into_iter().for_each(|e| out.emit(e));
+                listed.send_modify(|seen| seen.1 = true);
+            }));
+        }
+        None => listed.send_modify(|seen| seen.1 = true),
+    }
+    for observed in &OBSERVED {
+        if let Some(followed) = followed(cluster, &found.namespace, observed) {
+            let (out, known) = (sink.clone(), view.clone());
+            let mut teller = Teller {
+                observed,
+                last: BTreeMap::new(),
+            };
+            tasks.spawn(follow(followed, sink.clone(), move |change| {
+                if let Change::Applied(object) = &change
+                    && let Some((instance, detail)) = probe_failure(object)
+                    && known.pods().get(&instance).is_some()
+                {
+                    out.emit(What::Incident {
+                        incident: Incident::ProbeFailed,
+                        instance,
+                        detail,
+                    });
+                }
+                if observed.kind == "Node" {
+                    note_zones(&known, &change);
+                }
+                // Events that were there before are not news.
+                let old = observed.kind == "Event" && matches!(change, Change::All(_));
+                let events = teller.told(change);
+                events
+                    .into_iter()
+                    .filter(|_| !old)
+                    .for_each(|e| out.emit(e));
+            }));
+        }
+    }
+    (tasks, seen)
+}
+
+fn note_zones(view: &View, change: &Change<DynamicObject>) {
+    let nodes = match change {
+        Change::All(all) => all.as_slice(),
+        Change::Applied(one) => std::slice::from_ref(one),
+        Change::Deleted(_) => return,
+    };
+    let mut zones = view.zones();
+    for node in nodes {
+        if let Some(zone) = node.labels().get("topology.kubernetes.io/zone") {
+            zones.insert(node.name_any(), zone.clone());
+        }
+    }
+}
+
+/// Where to follow a kind; `None` where this cluster does not serve it.
+fn followed(
+    cluster: &Cluster,
+    namespace: &str,
+    observed: &'static Observed,
+) -> Option<Followed<DynamicObject>> {
+    let served = &cluster.served;
+    let version = match observed.group {
+        "policy" => served.policy.clone()?,
+        "autoscaling" => served.autoscaling.clone()?,
+        _ => "v1".to_string(),
+    };
+    let api_version = match observed.group {
+        "" => version.clone(),
+        group => format!("{group}/{version}"),
+    };
+    let resource = ApiResource {
+        group: observed.group.into(),
+        version,
+        api_version,
+        kind: observed.kind.into(),
+        plural: observed.plural.into(),
+    };
+    let api = match observed.namespaced {
+        true => Api::namespaced_with(cluster.client.clone(), namespace, &resource),
+        false => Api::all_with(cluster.client.clone(), &resource),
+    };
+    Some(Followed {
+        api,
+        of: observed.plural,
+        labels: None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

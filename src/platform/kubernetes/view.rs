@@ -1,0 +1,26 @@
+//! What the watches have seen last, shared with those who act on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::pods::Pods;
+
+/// The pods, nodes and endpoints as last seen.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The pods behind the Service.
+    pub pods: Arc<Mutex<Pods>>,
+    /// Zone of each node that has one.
+    zones: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl View {
+    /// The pods; the lock is held for moments only.
+    pub fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Zone of each node.
+    pub fn zones(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,217 @@
+//! The real cluster that the tests run against: brought up by `deploy/testbed`, looked at with kubectl, which
+//! knows nothing of squall.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A container that serves HTTP on 8080 and ends at SIGTERM.
+pub const SERVE: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; trap 'exit 0' TERM; \
+    /bin/busybox httpd -f -p 8080 -h /tmp/w & wait";
+/// One that ignores SIGTERM: as the first process of its container it has no handler.
+pub const DEAF: &str =
+    "mkdir -p /tmp/w; hostname >/tmp/w/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/w";
+const IMAGE: &str = "testbed.local/tiny:1";
+
+/// The cluster, with this thread inside its network, for one test at a time.
+pub struct Bed {
+    pub kubeconfig: PathBuf,
+    namespaces: std::cell::RefCell<Vec<String>>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn script(name: &str, args: &[&str]) {
+    let path = root().join("deploy/testbed").join(name);
+    let status = Command::new(&path)
+        .args(args)
+        .stdout(Stdio::null())
+        .status();
+    let status = status.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert!(status.success(), "{} {args:?}: {status}", path.display());
+}
+
+/// The cluster, or `None` (with the reason printed) where these tests are not asked for.
+pub fn bed() -> Option<Bed> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static UP: OnceLock<PathBuf> = OnceLock::new();
+    let asked = std::env::var("SQUALL_TESTBED").is_ok_and(|v| v == "1");
+    let must = std::env::var("SQUALL_TESTS_MUST_RUN").is_ok_and(|v| v == "1");
+    if !asked || !rustix::process::geteuid().is_root() {
+        let why = "needs a real cluster: run as root with SQUALL_TESTBED=1 (see deploy/testbed/README.md)";
+        assert!(!must, "SQUALL_TESTS_MUST_RUN=1, and this {why}");
+        eprintln!("skipped: {why}");
+        return None;
+    }
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let kubeconfig = UP.get_or_init(|| {
+        script("up.sh", &["--no-shop"]);
+        let tar = tempfile::tempdir().unwrap();
+        let tar = tar.path().join("tiny.tar");
+        let tar = tar.to_str().unwrap();
+        let files = [
+            "/bin/busybox=/bin/busybox",
+            "/bin/busybox=/bin/sh",
+            "/bin/busybox=/bin/kill",
+        ];
+        let mut args = vec![tar, IMAGE, r#"["/bin/sh"]"#];
+        args.extend(files);
+        script("mkimg.py", &args);
+        script("cluster.sh", &["load", tar]);
+        let state =
+            std::env::var("SQUALL_TESTBED_STATE").unwrap_or("/var/lib/squall-testbed".into());
+        Path::new(&state).join("kubeconfig")
+    });
+    // A test that failed may have left it stopped.
+    script("apiserver-start.sh", &[]);
+    // This thread, and those it makes, are in the client's network namespace from here on.
+    let net = std::fs::File::open("/run/netns/kcp").expect("the client's network namespace");
+    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&net), kind)
+        .expect("entering it");
+    Some(Bed {
+        kubeconfig: kubeconfig.clone(),
+        namespaces: Default::default(),
+        _alone: alone,
+    })
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for name in self.namespaces.take() {
+            // Nobody waits for it, and a test that has failed should say so with its own words.
+            let _ = Command::new("kubectl")
+                .args(["delete", "namespace", &name, "--wait=false"])
+                .env("KUBECONFIG", &self.kubeconfig)
+                .output();
+        }
+    }
+}
+
+impl Bed {
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        let out = Command::new("kubectl")
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output()
+            .expect("kubectl");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            out.status.success(),
+            "kubectl {args:?}: {}",
+            text(&out.stderr)
+        );
+        text(&out.stdout)
+    }
+
+    pub fn json(&self, args: &[&str]) -> Value {
+        let args = [args, &["-o", "json"]].concat();
+        serde_json::from_str(&self.kubectl(&args)).expect("JSON")
+    }
+
+    pub fn apply(&self, manifest: &Value) {
+        let mut child = Command::new("kubectl")
+            .args(["apply", "-f", "-"])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("kubectl");
+        serde_json::to_writer(child.stdin.take().unwrap(), manifest).unwrap();
+        assert!(child.wait().unwrap().success(), "kubectl apply {manifest}");
+    }
+
+    /// Deployment and Service `web`, rolled out.
+    pub fn web(&self, namespace: &str, replicas: u32, command: &str) {
+        self.apply(&serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
+                    "terminationGracePeriodSeconds": 10,
+                    "containers": [{"name": "web", "image": IMAGE, "imagePullPolicy": "Never",
+                        "command": ["/bin/sh", "-c", command],
+                        "ports": [{"name": "http", "containerPort": 8080}],
+                        "readinessProbe": {"httpGet": {"path": "/index.html", "port": "http"}, "periodSeconds": 1}}]}}}}));
+        self.apply(&serde_json::json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}));
+        self.kubectl(&[
+            "-n",
+            namespace,
+            "rollout",
+            "status",
+            "deployment/web",
+            "--timeout=90s",
+        ]);
+    }
+
+    /// A new namespace; it goes when the test is over. Its name is new too: the cluster takes its time to delete one.
+    pub fn namespace(&self, name: &str) -> String {
+        let since = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+        let name = format!("{name}-{}", since.as_millis());
+        self.kubectl(&["create", "namespace", &name]);
+        self.namespaces.borrow_mut().push(name.clone());
+        name
+    }
+
+    pub fn budget(&self, namespace: &str, max_unavailable: u32) {
+        self.apply(&serde_json::json!({"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"maxUnavailable": max_unavailable, "selector": {"matchLabels": {"app": "web"}}}}));
+        until("the budget to be counted", || {
+            let budget = self.json(&["-n", namespace, "get", "poddisruptionbudget", "web"]);
+            budget
+                .pointer("/status/expectedPods")
+                .and_then(Value::as_u64)
+                .is_some_and(|n| n > 0)
+        });
+    }
+
+    /// The token of a service account.
+    pub fn token(&self, namespace: &str, account: &str) -> String {
+        let mut token = String::new();
+        until("the account's token", || {
+            let secrets = self.json(&["-n", namespace, "get", "secrets"]);
+            let prefix = format!("{account}-token");
+            let named = |s: &&Value| {
+                s["metadata"]["name"]
+                    .as_str()
+                    .is_some_and(|n| n.starts_with(&prefix))
+            };
+            let secret = secrets["items"].as_array().unwrap().iter().find(named);
+            let Some(data) = secret.and_then(|s| s["data"]["token"].as_str()) else {
+                return false;
+            };
+            let decode = Command::new("sh")
+                .args(["-c", "echo \"$0\" | base64 -d", data])
+                .output();
+            token = String::from_utf8(decode.unwrap().stdout).unwrap();
+            true
+        });
+        token
+    }
+
+    /// Uids of the pods of `web`.
+    pub fn uids(&self, namespace: &str) -> Vec<String> {
+        let pods = self.json(&["-n", namespace, "get", "pods"]);
+        let items = pods["items"].as_array().unwrap().iter();
+        items
+            .map(|p| p["metadata"]["uid"].as_str().unwrap().to_string())
+            .collect()
+    }
+}
+
+/// Waits for a condition that the outside shows.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
