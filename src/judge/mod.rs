@@ -11,6 +11,7 @@ use crate::record::{Ended, Micros, Record};
 use crate::scenario::Expectation;
 
 mod analysis;
+pub mod autoscale;
 pub mod balance;
 pub mod bounds;
 mod compute;
