@@ -14,6 +14,7 @@ mod analysis;
 pub mod autoscale;
 pub mod balance;
 pub mod bounds;
+pub mod compare;
 mod compute;
 mod explain;
 mod generator;

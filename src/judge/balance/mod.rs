@@ -27,7 +27,7 @@ mod least;
 mod observe;
 mod share;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 mod verdict;
