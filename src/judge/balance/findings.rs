@@ -179,8 +179,15 @@ impl Case<'_> {
             .map(|w| sum(self.of(&w.counts)))
             .sum();
         if judged < named {
+            let hidden = match self.seen.spoiled_us {
+                0 => String::new(),
+                us => format!(
+                    ", or in {} of faults that hide who was chosen",
+                    words::micros(us)
+                ),
+            };
             let text = format!(
-                "{} in the {} after each change of the balancer's set",
+                "{} in the {} after each change of the balancer's set{hidden}",
                 words::counted(named - judged, self.unit()),
                 words::micros(self.expect.lag.as_micros() as u64)
             );

@@ -30,6 +30,7 @@ mod share;
 pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod verdict;
 
 pub use affinity::{Affinity, Sighting, Switch, affinity};

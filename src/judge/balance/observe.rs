@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::share::Epoch;
-use crate::record::{InstanceState, Micros, Record, RunPhase, What};
+use super::trouble::{Kept, Listed, kept, listed_dead, spoiled};
+use crate::record::{Micros, Record, RunPhase, What};
 
 /// Connections and requests by instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,21 +24,6 @@ pub(crate) struct Window {
     pub counts: Counts,
 }
 
-/// An instance that stayed in the eligible set though it was not ready, or gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    pub instance: String,
-    /// It ended, rather than being not ready.
-    pub ended: bool,
-    pub since_us: Micros,
-    /// Removed, or the end of traffic.
-    pub until_us: Micros,
-    /// It was still listed when traffic ended.
-    pub to_the_end: bool,
-    /// Requests that failed meanwhile, anywhere.
-    pub failed: u64,
-}
-
 /// All that the balance verdict needs of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
@@ -55,6 +41,8 @@ pub(crate) struct Observed {
     /// Median service time by instance, microseconds.
     pub service_us: BTreeMap<String, u64>,
     pub kept: Vec<Kept>,
+    /// Time left out because a fault or a death hid who was chosen.
+    pub spoiled_us: Micros,
     /// Whether the platform tells the eligible set at all.
     pub watched: bool,
     pub traffic_start_us: Micros,
@@ -79,6 +67,8 @@ pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Obser
     let end = record.intervals.last().map_or(start, |i| i.second.end_us);
     let names = Names::new(record);
     let sets = eligible_sets(record, start, &names);
+    let dead: Vec<Listed> = listed_dead(record, start, end);
+    let spoiled = spoiled(record, &dead, end, lag_us);
     let mut seen = Observed {
         windows: windows(&sets, start, end, lag_us),
         all: Counts::default(),
@@ -87,7 +77,8 @@ pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Obser
         users: 0,
         in_flight: 0.0,
         service_us: medians(record, &names),
-        kept: kept(record, start, end, lag_us),
+        kept: kept(record, &dead, lag_us),
+        spoiled_us: 0,
         watched: !sets.is_empty(),
         traffic_start_us: start,
     };
@@ -99,9 +90,16 @@ pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Obser
         }
         seconds += 1;
         seen.users = seen.users.max(second.generator.users);
+        let hidden = spoiled
+            .iter()
+            .any(|(from, until)| second.start_us < *until && *from < second.end_us);
+        if hidden {
+            seen.spoiled_us += second.end_us - second.start_us;
+        }
         let window = seen
             .windows
             .iter_mut()
+            .filter(|_| !hidden)
             .find(|w| w.start_us <= second.start_us && second.end_us <= w.end_us);
         let mut counted = window.map(|w| &mut w.counts);
         for step in &second.steps {
@@ -233,81 +231,4 @@ fn medians(record: &Record, names: &Names) -> BTreeMap<String, u64> {
     medians
         .map(|(name, h)| (name, h.value_at_quantile(0.5)))
         .collect()
-}
-
-/// Instances that stayed eligible for longer than the lag after they ended or stopped being ready.
-fn kept(record: &Record, start: Micros, end: Micros, lag: Micros) -> Vec<Kept> {
-    let mut listed: BTreeSet<&str> = BTreeSet::new();
-    let mut bad: BTreeMap<&str, (Micros, bool)> = BTreeMap::new();
-    let mut open: BTreeMap<&str, (Micros, bool)> = BTreeMap::new();
-    let mut found = Vec::new();
-    let mut close =
-        |name: &str, (since, ended): (Micros, bool), until: Micros, to_the_end: bool| {
-            let since_us = since.max(start);
-            if until.saturating_sub(since_us) > lag {
-                found.push(Kept {
-                    instance: name.to_string(),
-                    ended,
-                    since_us,
-                    until_us: until,
-                    to_the_end,
-                    failed: failed_between(record, since_us, until),
-                });
-            }
-        };
-    for event in record.events.iter().filter(|e| e.at <= end) {
-        match &event.what {
-            What::Endpoints { ready } => {
-                listed = ready.iter().map(String::as_str).collect();
-            }
-            What::Instance(i) => match i.state {
-                InstanceState::Ended => {
-                    bad.insert(&i.name, (event.at, true));
-                }
-                InstanceState::NotReady => {
-                    bad.entry(&i.name).or_insert((event.at, false));
-                }
-                InstanceState::Ready => {
-                    bad.remove(i.name.as_str());
-                }
-                // A graceful end is the recovery judge's: it may serve until it has ended.
-                InstanceState::Started | InstanceState::Terminating => {}
-            },
-            _ => continue,
-        }
-        let now: BTreeMap<&str, (Micros, bool)> = bad
-            .iter()
-            .filter(|(name, _)| listed.contains(*name))
-            .map(|(name, state)| (*name, *state))
-            .collect();
-        for (name, state) in &open {
-            if !now.contains_key(name) {
-                close(name, *state, event.at, false);
-            }
-        }
-        // One that is listed again counts from then.
-        let began = |name: &str, (since, ended): (Micros, bool)| {
-            let from = open.get(name).map_or(event.at, |(from, _)| *from);
-            (from.max(since), ended)
-        };
-        open = now
-            .iter()
-            .map(|(name, state)| (*name, began(name, *state)))
-            .collect();
-    }
-    for (name, state) in &open {
-        close(name, *state, end, true);
-    }
-    found
-}
-
-fn failed_between(record: &Record, from: Micros, until: Micros) -> u64 {
-    let seconds = record.intervals.iter().map(|i| &i.second);
-    seconds
-        .filter(|s| s.end_us > from && s.start_us < until)
-        .flat_map(|s| &s.steps)
-        .flat_map(|s| &s.ended)
-        .filter(|(outcome, _)| outcome.failed())
-        .map(|(_, n)| n)
-        .sum()
 }

@@ -6,7 +6,8 @@ use super::share::{Band, Epoch, judge_shares, units_needed};
 use super::sim::{Dice, Sim, at, names};
 use super::{BalanceExpectation, By, Kind, judge};
 use crate::judge::{Ruling, Verdict};
-use crate::record::InstanceState;
+use crate::platform::Undo;
+use crate::record::{FaultEvent, FaultStage, InstanceState, UndoEvent, What};
 use crate::scenario::ConnectionMode::{PerRequest, PerUser, Pooled};
 
 const SEEDS: u64 = 500;
@@ -240,6 +241,55 @@ fn a_dead_instance_removed_in_time_is_no_finding() {
     let verdict = by_connection(&sim);
     assert_eq!(verdict.verdict, Ruling::Pass, "{verdict:?}");
     assert!(sim.observed().kept.is_empty());
+}
+
+#[test]
+fn a_fault_that_swallows_answers_is_not_blamed_on_the_balancer() {
+    let fault = |stage| {
+        What::Fault(FaultEvent {
+            injection: 1,
+            spec: 0,
+            name: "hole".into(),
+            fault: "black-hole".into(),
+            stage,
+            instances: vec!["shop-2".into()],
+            detail: None,
+        })
+    };
+    let undo = What::Undo(UndoEvent {
+        injection: 1,
+        undo: Undo::RestoreRoute {
+            instance: "shop-2".into(),
+            fault: "black-hole".into(),
+        },
+        done: Some(true),
+        detail: None,
+    });
+    for (undone, expected) in [(true, Ruling::Pass), (false, Ruling::Inconclusive)] {
+        let mut sim = Sim::new(3, PerRequest, 9);
+        sim.run(5, 20, 1, Sim::random);
+        sim.event(at(5), fault(FaultStage::Injecting));
+        sim.event(at(5), fault(FaultStage::Injected));
+        for _ in 0..30 {
+            let got: Vec<_> = (0..20).map(|_| (sim.random(), 1, 1)).collect();
+            let named: Vec<_> = got.iter().filter(|g| g.0 != "shop-2").cloned().collect();
+            sim.second(&named, (got.len() - named.len()) as u64);
+        }
+        if undone {
+            sim.event(at(35), undo.clone());
+        }
+        sim.run(80, 20, 1, |s| {
+            let one = s.random();
+            if !undone && one == "shop-2" {
+                "shop-1".into()
+            } else {
+                one
+            }
+        });
+        let verdict = by_connection(&sim);
+        assert_eq!(verdict.verdict, expected, "{}", verdict.because);
+        assert!(evidence(&verdict, "left out").contains("hide who was chosen"));
+    }
 }
 
 #[test]
