@@ -11,7 +11,10 @@ use crate::record::{Ended, Micros, Record};
 use crate::scenario::Expectation;
 
 mod analysis;
+pub mod autoscale;
+pub mod balance;
 pub mod bounds;
+pub mod compare;
 mod compute;
 mod explain;
 mod generator;

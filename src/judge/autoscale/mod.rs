@@ -1,0 +1,34 @@
+//! Did the HorizontalPodAutoscaler decide what it had to decide?
+//!
+//! [`decide()`] is the controller's algorithm written out in full, as a pure function of what the controller reads and
+//! remembers. [`Timeline`] holds what watches saw of a run; its replay gives, for each status, the decision that the
+//! published metrics and the memory force, as a range where a clock's grain or a rounding leaves one. [`check_all`]
+//! checks the invariants I1 to I8 over it, [`judge`] makes the verdict, and [`Chain`], [`flaps`] and the rest say how
+//! well the service followed its load.
+//!
+//! Facts are those of Kubernetes 1.36. How a timeline is gathered is for `observe`.
+
+mod decide;
+mod invariants;
+mod measures;
+mod published;
+mod replicas;
+mod timeline;
+mod types;
+mod verdict;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod replay_tests;
+
+pub use decide::{decide, down_limit, up_limit, windows};
+pub use invariants::*;
+pub use measures::*;
+pub use published::{Published, Range, ratios, recommendation};
+pub use replicas::{Tolerances, propose};
+pub use timeline::{GRAIN, Replayed, Rescale, Sync, Timeline, Write};
+pub use types::*;
+pub use verdict::{AutoscaleExpectation, Load, judge};

@@ -1,0 +1,139 @@
+//! Why the shares are what they are, in words: what the connection mode, slow instances and a single client address
+//! do to them.
+
+use std::collections::BTreeMap;
+
+use super::least::{SLOW, slowness};
+use super::observe::{Counts, Observed};
+use super::share::{Share, Shares};
+use crate::judge::words;
+use crate::scenario::{ConnectionMode, Load, Scenario};
+
+/// From so many requests on a connection on, connections decide who gets the requests.
+const LONG: f64 = 5.0;
+
+/// A share of a whole; 0 of nothing.
+pub(crate) fn part(n: u64, of: u64) -> f64 {
+    n as f64 / of.max(1) as f64
+}
+
+fn sum(counts: &BTreeMap<String, u64>) -> u64 {
+    counts.values().sum()
+}
+
+fn get(counts: &BTreeMap<String, u64>, name: &str) -> u64 {
+    counts.get(name).copied().unwrap_or(0)
+}
+
+/// Requests per connection where requests follow the connection that they are on, however the balancer is said to
+/// choose: then the shares of requests lie nearer to the shares of connections than to fair shares.
+pub(crate) fn pinned(scenario: &Scenario, counts: &Counts, shares: &Shares) -> Option<f64> {
+    let (connections, requests) = (sum(&counts.connections), sum(&counts.requests));
+    if !keeps_connections(scenario) || connections == 0 {
+        return None;
+    }
+    let each = requests as f64 / connections as f64;
+    let due: f64 = shares.shares.iter().map(|s| s.expected).sum();
+    if each < LONG || due <= 0.0 {
+        return None;
+    }
+    let (mut to_connections, mut to_fair) = (0.0, 0.0);
+    for share in &shares.shares {
+        let requests = part(get(&counts.requests, &share.instance), requests);
+        let held = part(get(&counts.connections, &share.instance), connections);
+        to_connections += (requests - held).powi(2);
+        to_fair += (requests - share.expected / due).powi(2);
+    }
+    (to_connections < to_fair).then_some(each)
+}
+
+fn keeps_connections(scenario: &Scenario) -> bool {
+    let modes = scenario.traffic.iter().map(|f| f.connections.mode);
+    modes.into_iter().any(|m| m != ConnectionMode::PerRequest)
+}
+
+/// What connections that are kept do to the requests: "200 users pinned 200 connections: shop-1 got 31% of requests
+/// because it holds 31% of connections".
+pub(crate) fn connection_mode(scenario: &Scenario, seen: &Observed) -> Option<String> {
+    let (connections, requests) = (sum(&seen.all.connections), sum(&seen.all.requests));
+    if !keeps_connections(scenario)
+        || connections == 0
+        || (requests as f64) < LONG * connections as f64
+    {
+        return None;
+    }
+    let fair = 1.0 / seen.all.requests.len().max(1) as f64;
+    let off = |name: &String| (part(get(&seen.all.requests, name), requests) - fair).abs();
+    let names = seen.all.requests.keys();
+    let name = names.max_by(|a, b| off(a).total_cmp(&off(b)))?;
+    let got = part(get(&seen.all.requests, name), requests);
+    let held = part(get(&seen.all.connections, name), connections);
+    let lead = format!(
+        "{} pinned {}: {name} got {} of requests",
+        holders(scenario, seen),
+        words::counted(seen.opened.max(connections), "connection"),
+        words::percent(got),
+    );
+    if (got - held).abs() <= (0.1 * held).max(0.01) {
+        return Some(format!(
+            "{lead} because it holds {} of connections",
+            words::percent(held)
+        ));
+    }
+    let slow = slowness(name, &seen.service_us).filter(|times| *times >= SLOW);
+    match slow {
+        Some(times) if got < held && waits(scenario) => Some(format!(
+            "{lead} though it holds {} of connections: its answers take {times:.1} times as long as the others', and \
+             users wait for an answer before they ask again",
+            words::percent(held)
+        )),
+        _ => Some(format!(
+            "{lead} and holds {} of connections",
+            words::percent(held)
+        )),
+    }
+}
+
+fn holders(scenario: &Scenario, seen: &Observed) -> String {
+    let pools = scenario
+        .traffic
+        .iter()
+        .filter(|f| matches!(f.connections.mode, ConnectionMode::Pooled(_)))
+        .count();
+    if pools == scenario.traffic.len() {
+        return "pools".into();
+    }
+    match seen.users {
+        0 => "users".into(),
+        n => words::counted(n, "user"),
+    }
+}
+
+fn waits(scenario: &Scenario) -> bool {
+    let mut flows = scenario.traffic.iter();
+    flows.any(|f| matches!(f.load, Load::Closed(_)))
+}
+
+/// Where all goes to one instance of several: what else than a broken balancer does that.
+pub(crate) fn single_source(scenario: &Scenario, worst: &Share) -> Option<String> {
+    if worst.of == 0 || worst.observed < worst.of {
+        return None;
+    }
+    let sources = scenario
+        .traffic
+        .iter()
+        .map(|f| f.connections.source.len().max(1))
+        .max()
+        .unwrap_or(1);
+    if sources > 1 {
+        return Some(format!(
+            "{} source addresses were used, so this is not one client's affinity",
+            sources
+        ));
+    }
+    Some(
+        "all traffic came from one address: a balancer with client affinity (sessionAffinity: ClientIP, source \
+         hashing) sends it all to one instance; several `source` addresses tell the two apart"
+            .into(),
+    )
+}
