@@ -82,13 +82,24 @@ impl Cli {
             Command::Report(args) => judge::report(args),
             Command::Undo(args) => undo::main(args),
             Command::Explain(args) => explain::main(args),
-            Command::Demo(options) => squall::demo::main(options).map(|()| Exit::Pass),
+            Command::Demo(options) => Ok(demo(options)),
             Command::Completions(args) => completions::main(args),
             Command::Exec(args) => files::exec(args),
             Command::Reaper => {
                 squall::platform::local::reaper::main(std::io::stdin().lock())?;
                 Ok(Exit::Pass)
             }
+        }
+    }
+}
+
+/// Serves the demo. It is a service, not a verdict: whatever ends it early is exit code 1.
+fn demo(options: squall::demo::Options) -> Exit {
+    match squall::demo::main(options) {
+        Ok(()) => Exit::Pass,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Fail
         }
     }
 }
