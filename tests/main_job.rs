@@ -52,7 +52,7 @@ fn a_slow_instance_fails_the_latency_bound_and_is_named() {
         "[]",
         "[ 'p90 < 150ms' ]",
     ))
-    .run();
+    .run_conclusive();
     run.expect_code(1);
     let (verdict, because) = run.verdict("p90 < 150ms");
     assert_eq!(verdict, "FAIL");
@@ -62,7 +62,8 @@ fn a_slow_instance_fails_the_latency_bound_and_is_named() {
 
 #[test]
 fn a_failing_service_fails_the_error_bound_with_the_status() {
-    let run = Bench::new(&shop("--defect errors:5%", "6s", "[]", "[ 'errors < 1%' ]")).run();
+    let run =
+        Bench::new(&shop("--defect errors:5%", "6s", "[]", "[ 'errors < 1%' ]")).run_conclusive();
     run.expect_code(1);
     let (verdict, because) = run.verdict("errors < 1%");
     assert_eq!(verdict, "FAIL");
@@ -93,7 +94,7 @@ fn a_service_that_does_not_come_back_fails_recovery() {
         KILL,
         "[ { recovery: { within: 5s, slo: [ 'errors < 1%' ] } } ]",
     ))
-    .run();
+    .run_conclusive();
     run.expect_code(1);
     let (verdict, because) = run.verdict("recovery");
     assert_eq!(verdict, "FAIL");
@@ -108,7 +109,7 @@ fn a_healthy_service_passes_and_is_judged_the_same_from_its_record() {
         KILL,
         "[ 'p50 < 100ms', 'errors < 5%', { recovery: { within: 8s, slo: [ 'errors < 1%' ] } } ]",
     ));
-    let run = bench.run();
+    let run = bench.run_conclusive();
     run.expect_code(0);
     assert_eq!(run.verdict("recovery").0, "PASS");
     for file in [
@@ -139,7 +140,7 @@ fn a_healthy_service_passes_and_is_judged_the_same_from_its_record() {
 #[test]
 fn the_kill_is_seen_on_one_clock() {
     let run = Bench::new(&shop("", "10s", KILL, "[ 'errors < 50%' ]")).run();
-    run.expect_code(0);
+    run.expect_completed();
     let events = run.events();
     let at = |find: &dyn Fn(&serde_json::Value) -> bool| {
         events
@@ -178,7 +179,7 @@ fn requests_served_equal_requests_recorded_as_answered() {
         "[ 'errors < 50%' ]",
     ))
     .run();
-    run.expect_code(0);
+    run.expect_completed();
     let result = run.result();
     let mut seen = 0;
     for instance in result["summary"]["instances"].as_array().unwrap() {

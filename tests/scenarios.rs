@@ -11,7 +11,7 @@ fn passes(name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("scenarios")
         .join(name);
-    let run = Bench::new(&std::fs::read_to_string(file).unwrap()).run();
+    let run = Bench::new(&std::fs::read_to_string(file).unwrap()).run_conclusive();
     run.expect_code(0);
 }
 

@@ -42,13 +42,16 @@ impl From<Ruling> for Exit {
 
 /// An error and its causes in one line; many an error names its cause itself, and then it is not said again.
 fn with_causes(error: &anyhow::Error) -> String {
-    error.chain().skip(1).fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        match text.contains(&cause) {
-            true => text,
-            false => format!("{text}: {cause}"),
-        }
-    })
+    error
+        .chain()
+        .skip(1)
+        .fold(error.to_string(), |text, cause| {
+            let cause = cause.to_string();
+            match text.contains(&cause) {
+                true => text,
+                false => format!("{text}: {cause}"),
+            }
+        })
 }
 
 /// Prints an error with its causes and gives its exit code. An error of no known kind is bad input: everything
