@@ -79,9 +79,9 @@ impl Extraction {
     pub fn find(&self, reply: &Reply, parsed: &mut Option<Json>) -> Option<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match &self.from {
-            Source::Header(name) => reply.header_all(name).next().map(text),
+            Source::Header(name) => reply.header(name).map(text),
             Source::Regex(regex, group) => {
-                Some(text(regex.captures(&reply.body)?.get(*group)?.as_bytes()))
+                Some(text(regex.captures(reply.body())?.get(*group)?.as_bytes()))
             }
             Source::Json(path) => path.query(parse(reply, parsed)).first().map(plain),
         }
@@ -90,7 +90,7 @@ impl Extraction {
 
 /// The body as JSON, parsed once; a body that is none is null, in which no path leads anywhere.
 pub fn parse<'a>(reply: &Reply, parsed: &'a mut Option<Json>) -> &'a Json {
-    parsed.get_or_insert_with(|| serde_json::from_slice(&reply.body).unwrap_or(Json::Null))
+    parsed.get_or_insert_with(|| serde_json::from_slice(reply.body()).unwrap_or(Json::Null))
 }
 
 /// A JSON value as text: a string without its quotes.

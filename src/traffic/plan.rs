@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::journey::{CompiledFlow, all_steps};
 use super::mask::Mask;
 use super::origin::Origin;
-use super::transport::{Kind, Transport, reqwest};
+use super::transport::{Kind, Transport, lean, reqwest};
 use super::{Job, TrafficError, tls};
 use crate::record::{Level, Outcome, Sink};
 
@@ -107,14 +107,23 @@ impl Plan {
         flow: &Arc<CompiledFlow>,
         shard: usize,
     ) -> Result<Transport, TrafficError> {
-        match Kind::choose(flow)? {
-            Kind::Reqwest => {
-                let clock = self.sink.clock();
-                let shop =
-                    reqwest::Shop::new(clock, flow.clone(), self.origin.clone(), &self.tls, shard)?;
-                Ok(Transport::Reqwest(Rc::new(shop)))
-            }
-        }
+        let (clock, origin) = (self.sink.clock(), self.origin.clone());
+        Ok(match Kind::choose(flow)? {
+            Kind::Lean => Transport::Lean(Rc::new(lean::Shop::new(
+                clock,
+                flow.clone(),
+                origin,
+                &self.tls,
+                shard,
+            )?)),
+            Kind::Reqwest => Transport::Reqwest(Rc::new(reqwest::Shop::new(
+                clock,
+                flow.clone(),
+                origin,
+                &self.tls,
+                shard,
+            )?)),
+        })
     }
 
     /// Which transport carries each flow.

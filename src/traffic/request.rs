@@ -42,6 +42,21 @@ struct Fixed {
     wire: Option<Bytes>,
 }
 
+/// Room to write requests in, kept from one to the next.
+#[derive(Debug, Default)]
+pub struct Wire {
+    head: String,
+    text: String,
+    bytes: Vec<u8>,
+}
+
+impl Wire {
+    /// The request rendered last.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// A request with its values, for transports that take parts.
 #[derive(Debug)]
 pub struct Rendered {
@@ -130,7 +145,7 @@ impl RequestTemplate {
         });
         let fixed_body = matches!(self.body, BodyTemplate::Fixed(_));
         if self.fixed.url.is_some() && self.fixed.headers.is_some() && fixed_body {
-            let mut wire = Vec::new();
+            let mut wire = Wire::default();
             // Nothing is a variable here, so the scope is never looked at.
             let mut rng = rand_pcg::Pcg64::new(0, 0);
             let mut scope = Scope {
@@ -139,8 +154,9 @@ impl RequestTemplate {
                 iteration: 0,
                 rng: &mut rng,
             };
-            self.render_http1(origin, &mut scope, &mut wire);
-            self.fixed.wire = Some(wire.into());
+            self.render_http1(origin, &mut scope, &mut wire)
+                .map_err(TrafficError::Scenario)?;
+            self.fixed.wire = Some(wire.bytes.into());
         }
         Ok(())
     }
@@ -180,16 +196,32 @@ impl RequestTemplate {
         Ok(Rendered { url, headers, body })
     }
 
-    /// Appends the whole request as HTTP/1.1 puts it on the wire. A request without variables is one copy.
-    pub fn render_http1(&self, origin: &Origin, scope: &mut Scope<'_>, out: &mut Vec<u8>) {
-        if let Some(wire) = &self.fixed.wire {
-            out.extend_from_slice(wire);
-            return;
-        }
-        let mut head = String::with_capacity(256);
+    /// The whole request as HTTP/1.1 puts it on the wire, where it is always the same.
+    pub fn constant(&self) -> Option<&[u8]> {
+        self.fixed.wire.as_deref()
+    }
+
+    /// Renders the whole request as HTTP/1.1 puts it on the wire. The error is why it cannot be sent.
+    pub fn render_http1(
+        &self,
+        origin: &Origin,
+        scope: &mut Scope<'_>,
+        wire: &mut Wire,
+    ) -> Result<(), String> {
+        let Wire { head, text, bytes } = wire;
+        head.clear();
+        text.clear();
+        bytes.clear();
         head.push_str(self.method.as_str());
         head.push(' ');
-        self.target.render(scope, &mut head);
+        let from = head.len();
+        self.target.render(scope, head);
+        if !head[from..].starts_with('/') {
+            return Err(format!(
+                "`{}` is no path: it does not begin with `/`",
+                &head[from..]
+            ));
+        }
         head.push_str(" HTTP/1.1\r\n");
         if !self
             .headers
@@ -199,26 +231,26 @@ impl RequestTemplate {
             // Writing to a String cannot fail, here and below.
             let _ = write!(head, "host: {}\r\n", origin.authority);
         }
-        for (name, text) in &self.headers {
+        for (name, value) in &self.headers {
             head.push_str(name.as_str());
             head.push_str(": ");
-            text.render(scope, &mut head);
+            value.render(scope, head);
             head.push_str("\r\n");
         }
-        let mut rendered = String::new();
         let body = match &self.body {
             BodyTemplate::Fixed(bytes) => bytes.as_ref(),
-            BodyTemplate::Text(text) => {
-                text.render(scope, &mut rendered);
-                rendered.as_bytes()
+            BodyTemplate::Text(template) => {
+                template.render(scope, text);
+                text.as_bytes()
             }
         };
         if self.says_length(body.len()) {
             let _ = write!(head, "content-length: {}\r\n", body.len());
         }
         head.push_str("\r\n");
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(body);
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.extend_from_slice(body);
+        Ok(())
     }
 
     /// Whether a request with a body of this size has a `content-length`: a POST says that it is empty, a GET does
@@ -366,8 +398,11 @@ mod tests {
             iteration: 1,
             rng: &mut rng,
         };
-        let mut wire = Vec::new();
-        template.render_http1(origin, &mut scope, &mut wire);
+        let mut wire = Wire::default();
+        template
+            .render_http1(origin, &mut scope, &mut wire)
+            .unwrap();
+        let wire = wire.bytes().to_vec();
         let rendered = template.render(origin, &mut scope).unwrap();
         assert_eq!(template.size(origin, &rendered), wire.len() as u64);
         (String::from_utf8(wire).unwrap(), rendered)

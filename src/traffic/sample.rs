@@ -30,15 +30,12 @@ pub fn emit(
     };
     let line = step.request.describe(&shared.plan.origin, &mut scope);
     let cut = |text: &str| mask.apply_cut(text, SAMPLE_BYTES, false);
-    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        (
-            name.to_string(),
-            cut(&String::from_utf8_lossy(value.as_bytes())),
-        )
-    };
-    let headers: BTreeMap<_, _> = reply.headers.iter().map(header).collect();
-    let body_was_cut = (reply.body.len() as u64) < reply.body_bytes;
-    let body = String::from_utf8_lossy(&reply.body);
+    let mut headers = BTreeMap::new();
+    reply.each_header(|name, value| {
+        headers.insert(name, cut(&String::from_utf8_lossy(value)));
+    });
+    let body_was_cut = (reply.body().len() as u64) < reply.body_bytes;
+    let body = String::from_utf8_lossy(reply.body());
     let body = Some(mask.apply_cut(&body, SAMPLE_BYTES, body_was_cut)).filter(|b| !b.is_empty());
     let sample = Sample {
         flow: flow.name.clone(),

@@ -3,6 +3,7 @@
 use squall::record::Outcome;
 use squall::scenario::*;
 
+use super::flow;
 use crate::harness::*;
 use crate::server::*;
 

@@ -6,6 +6,7 @@ use squall::record::Outcome;
 use squall::scenario::*;
 use tokio::io::AsyncWriteExt;
 
+use super::flow;
 use crate::harness::*;
 use crate::server::*;
 

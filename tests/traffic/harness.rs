@@ -37,14 +37,14 @@ pub fn journey(steps: impl IntoIterator<Item = Step>) -> Vec<Node> {
 }
 
 /// A flow of `GET /`.
-pub fn flow(load: Load) -> Flow {
+pub fn flow_on(transport: TransportChoice, load: Load) -> Flow {
     Flow {
         name: "main".into(),
         start: Duration::ZERO,
         load,
         connections: Connections::default(),
         protocol: Protocol::Http1,
-        transport: TransportChoice::Reqwest,
+        transport,
         headers: vec![],
         timeout: Duration::from_secs(10),
         variables: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use squall::record::Outcome;
 use squall::scenario::*;
 
+use super::flow;
 use crate::harness::*;
 use crate::server::*;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use squall::record::Outcome;
 use squall::scenario::*;
 
+use super::flow;
 use crate::harness::*;
 use crate::server::*;
 
@@ -293,7 +294,10 @@ fn the_end_can_be_waited_for_again_after_giving_up() {
     let server = Server::http(|_, _| at_once(ok("")));
     let (job, _entries) = job(scenario(flow(rate(20.0, ms(300)))), &server.url());
     let mut engine = squall::traffic::start(squall::traffic::prepare(&job).unwrap());
-    assert_eq!(engine.transports(), [("main".to_string(), "reqwest")]);
+    assert_eq!(
+        engine.transports(),
+        [("main".to_string(), super::TRANSPORT)]
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

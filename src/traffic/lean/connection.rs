@@ -12,8 +12,16 @@ use super::reader::{Progress, Reader};
 use super::wire::Wire;
 use crate::record::Outcome;
 
-/// Sent, first byte, done.
-type Times = (Instant, Instant, Instant);
+/// When the parts of an exchange were over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When the first byte of the request was handed to the network.
+    pub sent_at: Instant,
+    /// When the first bytes of the response, interim ones included, were there.
+    pub first_byte_at: Instant,
+    /// When the response was complete.
+    pub done_at: Instant,
+}
 
 /// A connection that carries one request at a time.
 #[derive(Debug)]
@@ -135,41 +143,57 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Reply<'_>, Failure> {
         let request = std::mem::take(&mut self.request);
-        let result = self.run(&request, options, deadline).await;
+        let result = self.with_own_reader(&request, options, deadline).await;
         self.request = request;
         self.reply(result)
     }
 
-    /// As [`Connection::exchange`], with request bytes that the caller owns, so that those that never change need
-    /// not be copied.
+    /// As [`Connection::exchange`], with request bytes that the caller owns.
     pub async fn exchange_bytes(
         &mut self,
         request: &[u8],
         options: &Options,
         deadline: Instant,
     ) -> Result<Reply<'_>, Failure> {
-        let result = self.run(request, options, deadline).await;
+        let result = self.with_own_reader(request, options, deadline).await;
         self.reply(result)
     }
 
-    fn reply(&mut self, result: Result<Times, Failure>) -> Result<Reply<'_>, Failure> {
-        let (sent_at, first_byte_at, done_at) = result?;
-        Ok(Reply {
-            reader: &self.reader,
-            sent_at,
-            first_byte_at,
-            done_at,
-        })
-    }
-
-    async fn run(
+    async fn with_own_reader(
         &mut self,
         request: &[u8],
         options: &Options,
         deadline: Instant,
     ) -> Result<Times, Failure> {
-        self.reader.begin(options);
+        let mut reader = std::mem::take(&mut self.reader);
         let now = Instant::now();
+        let result = self.exchange_into(&mut reader, request, options, now, deadline);
+        let result = result.await;
+        self.reader = reader;
+        result
+    }
+
+    fn reply(&self, result: Result<Times, Failure>) -> Result<Reply<'_>, Failure> {
+        let times = result?;
+        Ok(Reply {
+            reader: &self.reader,
+            sent_at: times.sent_at,
+            first_byte_at: times.first_byte_at,
+            done_at: times.done_at,
+        })
+    }
+
+    /// As [`Connection::exchange`], with request bytes and a reader that the caller owns: a request that never changes
+    /// need not be copied, and a connection that is idle holds no buffer. `now` is the time, just read.
+    pub async fn exchange_into(
+        &mut self,
+        reader: &mut Reader,
+        request: &[u8],
+        options: &Options,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Times, Failure> {
+        reader.begin(options);
         let mut exchange = Exchange {
             written: 0,
             flushed: false,
@@ -188,16 +212,20 @@ impl Connection {
             {
                 return Poll::Ready(Err(cause));
             }
-            self.poll(cx, request, &mut exchange, deadline)
+            self.poll(cx, reader, request, &mut exchange, deadline)
         });
         match done.await {
             Ok(()) => {
                 self.answered += 1;
-                self.ended = self.end_after(&exchange, request);
+                self.ended = end_after(reader, &exchange, request);
                 let first = exchange.first_byte_at.unwrap_or(exchange.done_at);
-                Ok((exchange.sent_at, first, exchange.done_at))
+                Ok(Times {
+                    sent_at: exchange.sent_at,
+                    first_byte_at: first,
+                    done_at: exchange.done_at,
+                })
             }
-            Err(cause) => Err(self.failure(cause, &exchange)),
+            Err(cause) => Err(self.failure(cause, reader, &exchange)),
         }
     }
 
@@ -222,12 +250,13 @@ impl Connection {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        reader: &mut Reader,
         request: &[u8],
         exchange: &mut Exchange,
         deadline: Instant,
     ) -> Poll<Result<(), Cause>> {
         self.poll_send(cx, request, exchange);
-        if let Poll::Ready(done) = self.poll_receive(cx, exchange) {
+        if let Poll::Ready(done) = self.poll_receive(cx, reader, exchange) {
             return Poll::Ready(done);
         }
         let now = if exchange.waited {
@@ -268,20 +297,21 @@ impl Connection {
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
+        reader: &mut Reader,
         exchange: &mut Exchange,
     ) -> Poll<Result<(), Cause>> {
         loop {
-            let n = match ready!(self.wire.poll_read(cx, self.reader.space())) {
+            let n = match ready!(self.wire.poll_read(cx, reader.space())) {
                 Ok(n) => n,
-                Err(error) => return Poll::Ready(Err(self.broken(error, exchange))),
+                Err(error) => return Poll::Ready(Err(self.broken(error, reader, exchange))),
             };
             let now = Instant::now();
             exchange.done_at = now;
             if n == 0 {
-                return Poll::Ready(self.finished(exchange));
+                return Poll::Ready(self.finished(reader, exchange));
             }
             exchange.first_byte_at.get_or_insert(now);
-            match self.reader.advance(n) {
+            match reader.advance(n) {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done) => return Poll::Ready(Ok(())),
                 Err(cause) => return Poll::Ready(Err(cause)),
@@ -290,8 +320,8 @@ impl Connection {
     }
 
     /// The server has ended the connection in order.
-    fn finished(&mut self, exchange: &mut Exchange) -> Result<(), Cause> {
-        let ended = self.reader.end();
+    fn finished(&self, reader: &mut Reader, exchange: &mut Exchange) -> Result<(), Cause> {
+        let ended = reader.end();
         match (ended, exchange.write_error.take()) {
             (Err(Cause::Closed(Missing::Response)), Some(error)) => {
                 Err(self.wire.cause(Doing::Write, error))
@@ -301,7 +331,7 @@ impl Connection {
     }
 
     /// The connection broke while reading. When the send had failed before, that was the beginning of it.
-    fn broken(&mut self, error: io::Error, exchange: &mut Exchange) -> Cause {
+    fn broken(&self, error: io::Error, reader: &mut Reader, exchange: &mut Exchange) -> Cause {
         if let Some(first) = exchange.write_error.take() {
             return self.wire.cause(Doing::Write, first);
         }
@@ -310,35 +340,35 @@ impl Connection {
         if !cut_off {
             return self.wire.cause(Doing::Read, error);
         }
-        match self.reader.until_close() {
+        match reader.until_close() {
             true => Cause::Closed(Missing::CloseNotify),
-            false => self
-                .reader
+            false => reader
                 .end()
                 .err()
                 .unwrap_or(Cause::Closed(Missing::CloseNotify)),
         }
     }
 
-    /// Whether the connection can be used again after a response.
-    fn end_after(&self, exchange: &Exchange, request: &[u8]) -> Option<End> {
-        match self.reader.excess() {
-            0 if self.reader.keep_alive() && exchange.written == request.len() => None,
-            0 => Some(End::Closed),
-            n => Some(End::Excess(n as u64)),
-        }
-    }
-
-    fn failure(&self, cause: Cause, exchange: &Exchange) -> Failure {
+    fn failure(&self, cause: Cause, reader: &Reader, exchange: &Exchange) -> Failure {
         let outcome = cause.outcome();
         let ended_early = matches!(outcome, Outcome::Closed | Outcome::Reset);
-        let received_bytes = self.reader.received();
+        let received_bytes = reader.received();
         Failure {
             outcome,
             cause,
             sent: exchange.written > 0,
+            first_byte_at: exchange.first_byte_at,
             on_reused_idle: ended_early && self.answered > 0 && received_bytes == 0,
             received_bytes,
         }
+    }
+}
+
+/// Whether the connection can be used again after a response.
+fn end_after(reader: &Reader, exchange: &Exchange, request: &[u8]) -> Option<End> {
+    match reader.excess() {
+        0 if reader.keep_alive() && exchange.written == request.len() => None,
+        0 => Some(End::Closed),
+        n => Some(End::Excess(n as u64)),
     }
 }

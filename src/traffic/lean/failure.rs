@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Instant;
 
 use crate::record::Outcome;
 
@@ -137,6 +138,8 @@ pub struct Failure {
     pub cause: Cause,
     /// Whether any byte of the request was handed to the network. If not, the server cannot have acted on it.
     pub sent: bool,
+    /// When the first bytes of a response were there, if any were.
+    pub first_byte_at: Option<Instant>,
     /// The connection had been answered before, and it ended without one byte of a response to this request: the
     /// server may have closed it for being idle at the very moment of the send.
     pub on_reused_idle: bool,
@@ -151,6 +154,7 @@ impl Failure {
             outcome: cause.outcome(),
             cause,
             sent: false,
+            first_byte_at: None,
             on_reused_idle: false,
             received_bytes: 0,
         }

@@ -23,7 +23,7 @@ mod reader;
 mod reader_tests;
 mod wire;
 
-pub use connection::{Connection, Reply};
+pub use connection::{Connection, Reply, Times};
 pub use failure::{Cause, Failure};
 pub use open::{ConnectTimings, Connector, Tls};
 pub use reader::{Progress, Reader};
@@ -34,6 +34,8 @@ pub enum BodyUse {
     /// It is read to its end and counted.
     #[default]
     Discard,
+    /// So many bytes of its beginning are kept, to show what came; the rest is read and counted.
+    Start(usize),
     /// It is kept for checks and extraction.
     Keep,
 }
@@ -47,7 +49,7 @@ pub struct Options {
     pub head_request: bool,
     /// Status line and headers, with those of interim responses, may take so many bytes.
     pub max_header_bytes: usize,
-    /// A kept body may take so many bytes; a discarded one is not limited.
+    /// A body that is kept whole may take so many bytes; another is not limited.
     pub max_body_bytes: u64,
 }
 

@@ -37,7 +37,8 @@ pub struct Reader {
     /// The last read filled all that it was offered: the next gets more.
     hungry: bool,
     stage: Stage,
-    keep: bool,
+    /// How many bytes of a body are kept at most.
+    keep: usize,
     head_request: bool,
     max_header_bytes: usize,
     max_body_bytes: u64,
@@ -78,7 +79,7 @@ impl Reader {
             offered: 0,
             hungry: false,
             stage: Stage::Head,
-            keep: false,
+            keep: 0,
             head_request: false,
             max_header_bytes: 0,
             max_body_bytes: 0,
@@ -99,7 +100,11 @@ impl Reader {
     pub fn begin(&mut self, options: &Options) {
         self.filled = 0;
         self.stage = Stage::Head;
-        self.keep = options.want_body == BodyUse::Keep;
+        self.keep = match options.want_body {
+            BodyUse::Discard => 0,
+            BodyUse::Start(bytes) => bytes,
+            BodyUse::Keep => usize::MAX,
+        };
         self.head_request = options.head_request;
         // Positions within a head are 32 bits wide.
         self.max_header_bytes = options.max_header_bytes.min(1 << 30);
@@ -188,7 +193,7 @@ impl Reader {
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
     }
-    /// The body, when it is kept.
+    /// The body, as much of it as is kept.
     pub fn body(&self) -> &[u8] {
         &self.buffer[self.head_end..self.body_end]
     }
@@ -259,7 +264,9 @@ impl Reader {
             self.head_end = self.head_start + head.len;
             self.body_end = self.head_end;
             self.stage = match head.framing {
-                Framing::Length(length) if self.keep && length > self.max_body_bytes => {
+                Framing::Length(length)
+                    if self.keep == usize::MAX && length > self.max_body_bytes =>
+                {
                     return Err(Cause::BodyTooLarge(self.max_body_bytes));
                 }
                 Framing::Length(length) => Stage::Length(length),
@@ -287,6 +294,7 @@ impl Reader {
     /// Takes the bytes of the body from `from` on: counts them, moves kept ones together, and frees the rest.
     fn take_body(&mut self, from: usize) -> Result<Progress, Cause> {
         let new = self.filled - from;
+        let room = self.keep - (self.body_end - self.head_end);
         let done = match &mut self.stage {
             Stage::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(new);
@@ -294,7 +302,7 @@ impl Reader {
                 let done = *left == 0;
                 self.body_len += taken as u64;
                 self.excess = new - taken;
-                self.body_end += if self.keep { taken } else { 0 };
+                self.body_end += taken.min(room);
                 done
             }
             Stage::Chunked(decoder) => {
@@ -306,7 +314,7 @@ impl Reader {
             Stage::UntilClose => {
                 self.body_len += new as u64;
                 self.check_body_size()?;
-                self.body_end += if self.keep { new } else { 0 };
+                self.body_end += new.min(room);
                 false
             }
             // A caller that goes on after the end has more bytes than the response.
@@ -334,10 +342,9 @@ impl Reader {
                     at = data + n;
                     self.body_len += n as u64;
                     self.check_body_size()?;
-                    if self.keep {
-                        self.buffer.copy_within(data..at, self.body_end);
-                        self.body_end += n;
-                    }
+                    let kept = n.min(self.keep - (self.body_end - self.head_end));
+                    self.buffer.copy_within(data..data + kept, self.body_end);
+                    self.body_end += kept;
                 }
                 Piece::End(n) => {
                     self.excess = self.filled - at - n;
@@ -349,7 +356,7 @@ impl Reader {
     }
 
     fn check_body_size(&self) -> Result<(), Cause> {
-        if self.keep && self.body_len > self.max_body_bytes {
+        if self.keep == usize::MAX && self.body_len > self.max_body_bytes {
             return Err(Cause::BodyTooLarge(self.max_body_bytes));
         }
         Ok(())

@@ -14,14 +14,17 @@ use super::meter::InstanceId;
 use super::reply::{Failure, Reply};
 use super::text::Value;
 use crate::record::Micros;
-use crate::scenario::TransportChoice;
+use crate::scenario::{Protocol, TransportChoice};
 
 mod connector;
+pub mod lean;
 pub mod reqwest;
 
 /// Which transport carries a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// The lean client.
+    Lean,
     /// reqwest.
     Reqwest,
 }
@@ -30,6 +33,7 @@ impl Kind {
     /// Its name in summaries.
     pub fn name(self) -> &'static str {
         match self {
+            Kind::Lean => "lean",
             Kind::Reqwest => "reqwest",
         }
     }
@@ -37,12 +41,30 @@ impl Kind {
     /// The transport for a flow.
     pub fn choose(flow: &CompiledFlow) -> Result<Self, TrafficError> {
         match flow.spec.transport {
-            TransportChoice::Auto | TransportChoice::Reqwest => Ok(Kind::Reqwest),
-            TransportChoice::Lean => {
-                let problem =
-                    "the lean transport is not part of this build; use `transport: reqwest`";
-                Err(TrafficError::Scenario(problem.into()).in_flow(&flow.name))
-            }
+            TransportChoice::Reqwest => Ok(Kind::Reqwest),
+            TransportChoice::Auto if Self::beyond_lean(flow).is_some() => Ok(Kind::Reqwest),
+            TransportChoice::Auto => Ok(Kind::Lean),
+            TransportChoice::Lean => match Self::beyond_lean(flow) {
+                None => Ok(Kind::Lean),
+                Some(what) => {
+                    let problem =
+                        format!("`transport: lean` has no {what}; use `reqwest` or `auto`");
+                    Err(TrafficError::Scenario(problem).in_flow(&flow.name))
+                }
+            },
+        }
+    }
+
+    /// What a flow needs that only reqwest gives.
+    fn beyond_lean(flow: &CompiledFlow) -> Option<&'static str> {
+        if flow.spec.protocol == Protocol::Http2 {
+            Some("HTTP/2")
+        } else if flow.steps.iter().any(|step| step.follow_redirects) {
+            Some("redirects")
+        } else if flow.decompress {
+            Some("decompression, which an `accept-encoding` header asks for")
+        } else {
+            None
         }
     }
 }
@@ -73,6 +95,19 @@ pub struct Progress {
     pub started: Cell<Micros>,
 }
 
+impl Progress {
+    /// The request is on this connection.
+    pub fn on(&self, memory: &Rc<Memory>) {
+        let mut known = self.memory.borrow_mut();
+        if !known
+            .as_ref()
+            .is_some_and(|known| Rc::ptr_eq(known, memory))
+        {
+            *known = Some(memory.clone());
+        }
+    }
+}
+
 /// What a request is made from.
 pub struct Order<'a> {
     /// The step.
@@ -89,12 +124,16 @@ pub struct Order<'a> {
 
 /// The connections of one flow at one worker.
 pub enum Transport {
+    /// Through the lean client.
+    Lean(Rc<lean::Shop>),
     /// Through reqwest.
     Reqwest(Rc<reqwest::Shop>),
 }
 
 /// One user's way to the server.
 pub enum Link {
+    /// Through the lean client.
+    Lean(lean::Link),
     /// Through reqwest.
     Reqwest(Box<reqwest::Link>),
 }
@@ -103,6 +142,7 @@ impl Transport {
     /// The link of this worker's `index`th user.
     pub fn link(&self, index: usize) -> Result<Link, TrafficError> {
         match self {
+            Transport::Lean(shop) => Ok(Link::Lean(shop.link(index))),
             Transport::Reqwest(shop) => Ok(Link::Reqwest(Box::new(shop.link(index)?))),
         }
     }
@@ -117,7 +157,9 @@ impl Link {
         reply: &mut Reply,
     ) -> Result<(), Failure> {
         match self {
-            Link::Reqwest(link) => link.send(order, progress, reply).await,
+            Link::Lean(link) => link.send(order, progress, reply).await,
+            // Boxed, or every user would carry the room for it.
+            Link::Reqwest(link) => Box::pin(link.send(order, progress, reply)).await,
         }
     }
 }

@@ -248,7 +248,7 @@ impl Link {
         }
         let memory = conn.memory.borrow().clone();
         let start = shop.clock.now();
-        *progress.memory.borrow_mut() = Some(memory.clone());
+        progress.on(&memory);
         progress.started.set(start);
         let step = order.step;
         let request = shop.request(order, reply)?;
@@ -338,10 +338,10 @@ impl Shop {
         let mut response = client.execute(request).await?;
         reply.first_byte = self.clock.now();
         reply.status = response.status().as_u16();
-        std::mem::swap(&mut reply.headers, response.headers_mut());
+        let (headers, _) = reply.parts();
+        std::mem::swap(headers, response.headers_mut());
         let reason = response.status().canonical_reason().map_or(0, str::len);
-        let head: usize = reply
-            .headers
+        let head: usize = headers
             .iter()
             .map(|(n, v)| n.as_str().len() + v.len() + 4)
             .sum();
