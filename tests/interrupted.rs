@@ -112,7 +112,7 @@ fn ctrl_c_twice_ends_at_once() {
     let asked = std::time::Instant::now();
     let run = bench.wait(child);
     assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
-    assert!([4, 6].contains(&run.code), "{}", run.stderr);
+    run.expect_code(4);
     assert!(bench.gone_within(2 * SECOND), "left: {:?}", bench.alive());
 }
 

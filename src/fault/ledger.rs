@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,8 @@ pub struct Ledger {
     damage: Vec<String>,
     /// The file does not end with a line end: a crash or a failed write cut its last line.
     torn: bool,
+    /// How many of those pending stay when squall is gone, for whoever must tell without the ledger at hand.
+    outliving: Arc<AtomicUsize>,
 }
 
 impl Ledger {
@@ -168,6 +172,7 @@ impl Ledger {
             pending: BTreeMap::new(),
             damage: Vec::new(),
             torn: false,
+            outliving: Arc::default(),
         })
     }
 
@@ -175,15 +180,22 @@ impl Ledger {
         self.next = self.next.max(line.id.saturating_add(1));
         if line.state == State::Done {
             self.pending.remove(&line.id);
-            return;
+        } else {
+            let pending = Pending {
+                id: line.id,
+                injection: line.injection,
+                undo: line.undo,
+                detail: line.detail,
+            };
+            self.pending.insert(line.id, pending);
         }
-        let pending = Pending {
-            id: line.id,
-            injection: line.injection,
-            undo: line.undo,
-            detail: line.detail,
-        };
-        self.pending.insert(line.id, pending);
+        let outliving = self.pending.values().filter(|p| p.undo.outlives_run());
+        self.outliving.store(outliving.count(), Ordering::SeqCst);
+    }
+
+    /// How many of the pending changes stay when squall is gone; kept up to date.
+    pub fn outliving(&self) -> Arc<AtomicUsize> {
+        self.outliving.clone()
     }
 
     /// Writes down an undo before its change is made; it is on disk when this returns. The answer is its number.
@@ -285,6 +297,27 @@ mod tests {
             .iter()
             .map(|p| (p.id, p.injection))
             .collect()
+    }
+
+    #[test]
+    fn only_what_stays_without_squall_outlives_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::create(&dir.path().join("ledger.jsonl")).unwrap();
+        let outliving = ledger.outliving();
+        ledger.add(1, &thaw(1)).unwrap();
+        assert_eq!(outliving.load(Ordering::SeqCst), 0, "the process dies too");
+        let cordon = Undo::Restore {
+            cluster: "https://10.0.0.1".into(),
+            kind: "Node".into(),
+            namespace: None,
+            name: "n1".into(),
+        };
+        let id = ledger.add(2, &cordon).unwrap();
+        assert_eq!(outliving.load(Ordering::SeqCst), 1);
+        ledger.settle(id, Err("unreachable")).unwrap();
+        assert_eq!(outliving.load(Ordering::SeqCst), 1, "still to be done");
+        ledger.settle(id, Ok(())).unwrap();
+        assert_eq!(outliving.load(Ordering::SeqCst), 0);
     }
 
     #[test]

@@ -84,6 +84,11 @@ pub enum Undo {
 }
 
 impl Undo {
+    /// Whether the change stays when squall is gone. Processes and balancer of this machine go with it.
+    pub fn outlives_run(&self) -> bool {
+        matches!(self, Undo::Restore { .. })
+    }
+
     /// The instance concerned.
     pub fn instance(&self) -> &str {
         match self {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
@@ -35,6 +36,7 @@ pub async fn conduct(
     let writer =
         Writer::create(dir, &header(&scenario, seed, clock)).map_err(|e| unwritable(&e))?;
     let ledger = Ledger::create(&dir.join("ledger.jsonl")).map_err(|e| unwritable(&e))?;
+    let outliving = ledger.outliving();
     let recorder = Recorder::spawn(writer, entries, vec![live, monitor]);
 
     let platform = super::platform(&scenario, dir.join("logs"), sink.clone(), seed);
@@ -52,7 +54,7 @@ pub async fn conduct(
         sink,
         platform,
         injector: Arc::new(Mutex::new(injector)),
-        interrupts: interrupts()?,
+        interrupts: interrupts(outliving)?,
         breach,
         record_failed: recorder.failed(),
     };
@@ -274,7 +276,9 @@ fn abort_tap(scenario: &Scenario) -> (watch::Receiver<Option<String>>, Tap) {
 
 /// Ctrl-C, SIGTERM and SIGHUP end the run in order; a second one ends the program at once: the instances die with
 /// it, and the ledger holds what else there is to undo.
-fn interrupts() -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
+fn interrupts(
+    outliving: Arc<AtomicUsize>,
+) -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
     use tokio::signal::unix::{SignalKind, signal};
     let open = |kind| signal(kind).map_err(|e| RunError::Aborted(format!("no signals: {e}")));
     let mut int = open(SignalKind::interrupt())?;
@@ -290,10 +294,15 @@ fn interrupts() -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
                 _ = hup.recv() => "SIGHUP",
             };
             if asked {
+                let left = outliving.load(Ordering::SeqCst);
+                if left == 0 {
+                    eprintln!("stopped at once; nothing is left to undo");
+                    std::process::exit(4);
+                }
                 eprintln!(
-                    "stopped at once; `squall undo` with the run's folder takes back what is left"
+                    "stopped at once; {left} changes are left: `squall undo` with the run's folder takes them back"
                 );
-                std::process::exit(4);
+                std::process::exit(6);
             }
             asked = true;
             // A closed channel: the run is past the point where it can be stopped.
