@@ -27,8 +27,6 @@ use crate::scenario::Load;
 
 /// A population over all workers begins with so many places (or `max-in-flight`, if that is less).
 const FEWEST_PLACES: usize = 50;
-/// An arrival that is not further away than this is waited for awake.
-const SPIN: Micros = 50;
 /// And grows to so many times the places that are busy.
 const PLACES_PER_BUSY: usize = 10;
 
@@ -93,12 +91,7 @@ pub fn launch(shared: &Rc<Shared>, run: &Rc<FlowRun>) {
         while !run.over.get() {
             let next = run.open.borrow().as_ref().and_then(|state| state.next);
             let at = next.map_or(run.end, |(_, at)| run.start + at);
-            let in_time = if at <= shared.clock.now() + SPIN {
-                shared.timer.spin_until(at).await
-            } else {
-                shared.timer.until(&alarm, at).await
-            };
-            if !in_time || next.is_none() {
+            if !shared.timer.until(&alarm, at).await || next.is_none() {
                 return;
             }
             let now = shared.clock.now();

@@ -107,18 +107,6 @@ impl Timer {
         .await;
     }
 
-    /// Like [`Timer::until`], for those who know that the time is near: they spin, and give way to others meanwhile.
-    /// A timer and the sleep until it would take longer than the wait, and wake late.
-    pub async fn spin_until(&self, at: Micros) -> bool {
-        while !self.stopped.get() {
-            if self.clock.now() >= at {
-                return true;
-            }
-            tokio::task::yield_now().await;
-        }
-        false
-    }
-
     fn register(&self, alarm: &Alarm, at: Micros, waker: &Waker) {
         let mut slot = alarm.0.waker.borrow_mut();
         if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
