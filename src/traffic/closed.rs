@@ -55,7 +55,9 @@ async fn live_through(mut user: User, stays: Vec<Stay>, _live: Live) {
         }
         let present = Present::enter(&shared.users);
         let (mut intended, mut timed) = (at(stay.from), true);
-        while shared.clock.now() < until && !run.over.get() {
+        // Where no clock decides, the next journey begins at the very end of the one before.
+        let now = |intended, timed| if timed { shared.clock.now() } else { intended };
+        while now(intended, timed) < until && !run.over.get() {
             if !shared.begin_journey(run, &mut slot.values.borrow_mut()) {
                 return;
             }
@@ -63,7 +65,7 @@ async fn live_through(mut user: User, stays: Vec<Stay>, _live: Live) {
             (intended, timed) = (end.next, end.timed);
             if !end.took_time {
                 // A branch with nothing in it must not keep the worker from everybody else.
-                intended = shared.clock.now() + 1000;
+                (intended, timed) = (shared.clock.now() + 1000, true);
                 shared.timer.until(&alarm, intended).await;
             }
         }

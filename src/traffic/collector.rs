@@ -10,7 +10,7 @@ use super::worker::{Message, SECOND};
 use super::{TrafficEnd, TrafficError};
 use crate::record::{
     GeneratorSecond, InstanceSecond, Interval, Latency, Micros, Outcome, StepHistograms,
-    StepSecond, TrafficSecond, coarse_latency, latency,
+    StepSecond, TrafficSecond,
 };
 
 /// Collects until all workers have ended.
@@ -39,11 +39,17 @@ struct Pending {
     cpu: BTreeMap<usize, u64>,
 }
 
-fn add(sum: &mut Option<Latency>, meter: &Meter, empty: fn() -> Latency) {
+fn add(sum: &mut Option<Latency>, meter: &Meter, digits: u8) {
     if let Some(histogram) = meter.get() {
-        // Values are clamped to the hour that the sum holds.
-        let _ = sum.get_or_insert_with(empty).add(histogram);
+        // The sum grows to what it is given.
+        let _ = sum.get_or_insert_with(|| growing(digits)).add(histogram);
     }
+}
+
+/// An empty histogram that takes the memory that its values need: one that reaches up to an hour takes 180 kB.
+fn growing(digits: u8) -> Latency {
+    // Called with 2 and 3 digits, which are within the crate's bounds.
+    Latency::new(digits).expect("valid number of digits")
 }
 
 fn earliest(a: Option<Micros>, b: Option<Micros>) -> Option<Micros> {
@@ -130,7 +136,7 @@ impl Collector {
             });
             merge_step(meter, names, second, histograms);
         }
-        add(&mut pending.lag, &data.lag, latency);
+        add(&mut pending.lag, &data.lag, 3);
         pending.late += data.late;
         pending.users += data.users;
         pending.cpu.insert(worker, data.cpu_millicores);
@@ -257,7 +263,7 @@ fn merge_step(
             let _ = histograms
                 .response
                 .entry(outcome)
-                .or_insert_with(latency)
+                .or_insert_with(|| growing(3))
                 .add(histogram);
         }
     }
@@ -268,10 +274,10 @@ fn merge_step(
         second.first_error_us = earliest(second.first_error_us, Some(first));
         second.last_error_us = second.last_error_us.max(Some(last));
     }
-    add(&mut histograms.service, &meter.service, latency);
-    add(&mut histograms.connect, &meter.connect, latency);
-    add(&mut histograms.tls, &meter.tls, latency);
-    add(&mut histograms.first_byte, &meter.first_byte, latency);
+    add(&mut histograms.service, &meter.service, 3);
+    add(&mut histograms.connect, &meter.connect, 3);
+    add(&mut histograms.tls, &meter.tls, 3);
+    add(&mut histograms.first_byte, &meter.first_byte, 3);
     for (instance, name) in meter
         .instances
         .iter()
@@ -286,7 +292,7 @@ fn merge_step(
             let sum = histograms
                 .instances
                 .entry(name.to_string())
-                .or_insert_with(coarse_latency);
+                .or_insert_with(|| growing(2));
             // As in add().
             let _ = sum.add(histogram);
         }

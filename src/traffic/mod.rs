@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 use crate::platform::Endpoint;
-use crate::record::{Micros, Sink};
+use crate::record::{Level, Micros, Sink};
 use crate::scenario::Scenario;
 
 mod arrivals;
@@ -184,6 +184,10 @@ pub struct Engine {
 /// An error in starting is told by [`Engine::finished`].
 pub fn start(prepared: Prepared) -> Engine {
     let plan = prepared.0;
+    for (flow, transport) in plan.transports() {
+        let text = format!("flow `{flow}` is carried by the {transport} transport");
+        plan.sink.note(Level::Info, text);
+    }
     let (stop, stopped) = watch::channel(Stop::No);
     let (end, ended) = oneshot::channel();
     let mut engine = Engine {

@@ -137,7 +137,8 @@ impl User {
 
     /// Walks through the journey once. No request becomes due from `until` on.
     pub async fn journey(&mut self, start: Start, until: Micros) -> JourneyEnd {
-        let flow = self.slot.run.flow.clone();
+        let slot = self.slot.clone();
+        let flow = &slot.run.flow;
         let Start {
             mut rng,
             pc,
@@ -151,7 +152,9 @@ impl User {
         while let Some(at) = pc {
             match &flow.program[at] {
                 Op::Step(step) => {
-                    if !counted && !self.due(*step, until) {
+                    // Where no clock decides, the request is due at the very end of the one before.
+                    let now = (!timed).then_some(intended);
+                    if !counted && !self.due(*step, now, until) {
                         break;
                     }
                     counted = false;
@@ -193,9 +196,9 @@ impl User {
         self.shared.timer.until(&self.alarm, at.min(until)).await && at < until
     }
 
-    /// Counts a request as due now, if requests may still be.
-    fn due(&self, step: usize, until: Micros) -> bool {
-        let now = self.shared.clock.now();
+    /// Counts a request as due now, if requests may still be. `now` spares a look at the clock.
+    fn due(&self, step: usize, now: Option<Micros>, until: Micros) -> bool {
+        let now = now.unwrap_or_else(|| self.shared.clock.now());
         if now >= until || self.slot.run.over.get() {
             return false;
         }
@@ -213,8 +216,8 @@ impl User {
 
     /// Makes one request that is due.
     async fn step(&mut self, index: usize, intended: Micros, rng: &mut Pcg64) -> StepEnd {
-        let flow = self.slot.run.flow.clone();
-        let step = &flow.steps[index];
+        let slot = self.slot.clone();
+        let step = &slot.run.flow.steps[index];
         let request = InFlight {
             step: index,
             intended,
@@ -260,8 +263,8 @@ impl User {
         result: Result<(), Failure>,
         rng: &mut Pcg64,
     ) -> StepEnd {
-        let flow = self.slot.run.flow.clone();
-        let step = &flow.steps[index];
+        let slot = self.slot.clone();
+        let step = &slot.run.flow.steps[index];
         let response = at.saturating_sub(intended);
         let (outcome, finding, go_on) = match &result {
             Err(failure) => (failure.outcome, Finding::Good, false),

@@ -192,3 +192,34 @@ fn source_addresses_take_turns() {
         ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]
     );
 }
+
+#[test]
+fn many_connections_are_spread_evenly_over_source_addresses() {
+    let sources: Vec<std::net::IpAddr> = (2..6)
+        .map(|last| std::net::Ipv4Addr::new(127, 0, 0, last).into())
+        .collect();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::new()));
+    let counts = seen.clone();
+    let server = Server::raw(move |mut stream, _, _| {
+        let source = stream.peer_addr().unwrap().ip();
+        *counts.lock().unwrap().entry(source).or_insert(0) += 1;
+        async move {
+            while read_head(&mut stream).await.is_some() {
+                let response = b"HTTP/1.1 204 No Content\r\n\r\n";
+                if tokio::io::AsyncWriteExt::write_all(&mut stream, response)
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+    });
+    let mut flow = flow(users(200, ms(1500), Think::Fixed(ms(200))));
+    flow.connections.source = sources.clone();
+    let run = run(scenario(flow), &server.url());
+    assert_eq!(run.ended(Outcome::Ok), run.end.ended, "{:?}", run.samples);
+    assert_eq!(run.connections(), 200);
+    let expected = sources.into_iter().map(|source| (source, 50)).collect();
+    assert_eq!(*seen.lock().unwrap(), expected);
+}

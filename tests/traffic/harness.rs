@@ -161,6 +161,8 @@ fn collect(end: TrafficEnd, mut entries: tokio::sync::mpsc::UnboundedReceiver<En
             Entry::Interval(interval) => run.intervals.push(*interval),
             Entry::Event(event) | Entry::Durable(event, _) => match event.what {
                 What::Sample(sample) => run.samples.push(sample),
+                // Every run says this of every flow.
+                What::Note { text, .. } if text.contains("is carried by the") => {}
                 What::Note { text, .. } => run.notes.push(text),
                 other => panic!("{other:?}"),
             },

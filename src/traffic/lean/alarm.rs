@@ -1,7 +1,7 @@
 //! A deadline for each request without a timer for each request.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 /// touched again only when it has gone off (once in a timeout's length, whatever the rate), or for a deadline that
 /// is sooner than all before.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub struct Alarm {
     /// The timer, once a request had to wait.
     sleep: Option<Pin<Box<Sleep>>>,
     /// What it is armed for, and whom it wakes.
@@ -22,6 +22,26 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
+    /// Waits for a future, but not beyond `deadline`: `None` then.
+    pub(super) async fn within<F: Future>(
+        &mut self,
+        deadline: Instant,
+        future: F,
+    ) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            if Instant::now() >= deadline {
+                return Poll::Ready(None);
+            }
+            self.watch(cx, deadline);
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Makes sure that the task is polled again at `deadline`, or before. The caller compares the clock.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, deadline: Instant) {
         if let (Some((at, waker)), Some(sleep)) = (&self.armed, &self.sleep)

@@ -107,12 +107,12 @@ struct Exchange {
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire) -> Self {
+    pub(super) fn new(wire: Wire, alarm: Alarm) -> Self {
         Self {
             wire,
             reader: Reader::new(),
             request: Vec::new(),
-            alarm: Alarm::default(),
+            alarm,
             answered: 0,
             ended: None,
         }
@@ -122,6 +122,11 @@ impl Connection {
     pub fn request_buffer(&mut self) -> &mut Vec<u8> {
         self.request.clear();
         &mut self.request
+    }
+
+    /// Closes the connection, and keeps its alarm for the next one.
+    pub fn close(self) -> Alarm {
+        self.alarm
     }
 
     /// Whether another request can be sent: the last response was complete, and the server keeps the connection.

@@ -23,6 +23,7 @@ mod reader;
 mod reader_tests;
 mod wire;
 
+pub use alarm::Alarm;
 pub use connection::{Connection, Reply, Times};
 pub use failure::{Cause, Failure};
 pub use open::{ConnectTimings, Connector, Tls};

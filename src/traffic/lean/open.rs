@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 
+use super::alarm::Alarm;
 use super::connection::Connection;
 use super::failure::{Cause, Doing, Failure};
 use super::wire::Wire;
@@ -60,22 +60,40 @@ impl Connector {
         deadline: Instant,
         timings: &mut ConnectTimings,
     ) -> Result<Connection, Failure> {
-        let opened = self.wire(deadline, timings).await;
-        opened.map(Connection::new).map_err(Failure::unsent)
+        self.open_with(Alarm::default(), deadline, timings).await
     }
 
-    async fn wire(&self, deadline: Instant, timings: &mut ConnectTimings) -> Result<Wire, Cause> {
+    /// As [`Connector::open`], with the alarm of a connection that was closed: where each request has a connection of
+    /// its own, a timer for each would be felt.
+    pub async fn open_with(
+        &self,
+        mut alarm: Alarm,
+        deadline: Instant,
+        timings: &mut ConnectTimings,
+    ) -> Result<Connection, Failure> {
+        match self.wire(&mut alarm, deadline, timings).await {
+            Ok(wire) => Ok(Connection::new(wire, alarm)),
+            Err(cause) => Err(Failure::unsent(cause)),
+        }
+    }
+
+    async fn wire(
+        &self,
+        alarm: &mut Alarm,
+        deadline: Instant,
+        timings: &mut ConnectTimings,
+    ) -> Result<Wire, Cause> {
         let started = Instant::now();
         let socket = self.socket().map_err(|e| Cause::Io(Doing::Socket, e))?;
-        let tcp = timeout_at(deadline.into(), socket.connect(self.address)).await;
-        let tcp = tcp.map_err(|_| Cause::Timeout(Doing::Connect))?;
+        let tcp = alarm.within(deadline, socket.connect(self.address)).await;
+        let tcp = tcp.ok_or(Cause::Timeout(Doing::Connect))?;
         let tcp = tcp.map_err(|e| Cause::Io(Doing::Connect, e))?;
         let connected = Instant::now();
         timings.connect = Some(connected - started);
         let Some(tls) = &self.tls else {
             return Ok(Wire::Plain(tcp));
         };
-        let stream = self.handshake(tls, tcp, deadline).await?;
+        let stream = self.handshake(tls, tcp, alarm, deadline).await?;
         timings.tls = Some(connected.elapsed());
         Ok(stream)
     }
@@ -94,10 +112,16 @@ impl Connector {
         Ok(socket)
     }
 
-    async fn handshake(&self, tls: &Tls, tcp: TcpStream, deadline: Instant) -> Result<Wire, Cause> {
+    async fn handshake(
+        &self,
+        tls: &Tls,
+        tcp: TcpStream,
+        alarm: &mut Alarm,
+        deadline: Instant,
+    ) -> Result<Wire, Cause> {
         let handshake = tls.connector.connect(tls.name.clone(), tcp);
-        let stream = timeout_at(deadline.into(), handshake).await;
-        let stream = stream.map_err(|_| Cause::Timeout(Doing::Handshake))?;
+        let stream = alarm.within(deadline, handshake).await;
+        let stream = stream.ok_or(Cause::Timeout(Doing::Handshake))?;
         Ok(Wire::Tls(Box::new(stream.map_err(Cause::Tls)?)))
     }
 }

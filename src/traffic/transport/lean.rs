@@ -24,7 +24,9 @@ use crate::scenario::ConnectionMode;
 use crate::traffic::TrafficError;
 use crate::traffic::classify::{NameError, classify};
 use crate::traffic::journey::CompiledFlow;
-use crate::traffic::lean::{self, BodyUse, ConnectTimings, Connection, Connector, Options, Tls};
+use crate::traffic::lean::{
+    self, Alarm, BodyUse, ConnectTimings, Connection, Connector, Options, Tls,
+};
 use crate::traffic::origin::Origin;
 use crate::traffic::reply::{Cause, Failure, Opened, Reply, SAMPLE_BYTES};
 use crate::traffic::request::Wire;
@@ -66,6 +68,16 @@ struct Conn {
     /// Of the connection that is there, or was last.
     memory: Rc<Memory>,
     opened_at: Instant,
+    /// Of the last connection.
+    alarm: Alarm,
+}
+
+impl Conn {
+    fn close(&mut self) {
+        if let Some(connection) = self.live.take() {
+            self.alarm = connection.close();
+        }
+    }
 }
 
 /// One user's way to the server.
@@ -140,6 +152,7 @@ impl Shop {
             live: None,
             memory: Rc::default(),
             opened_at: Instant::now(),
+            alarm: Alarm::default(),
         })
     }
 
@@ -279,7 +292,7 @@ impl Shop {
             if fresh {
                 // What the place's last connection was answered by says nothing about this one.
                 conn.memory.renew();
-                let opened = self.open(conn.number, start, deadline, reply).await;
+                let opened = self.open(conn, start, deadline, reply).await;
                 now = Instant::now();
                 if !reply.opened.is_empty() {
                     reply.sent = self.micros(now);
@@ -302,7 +315,7 @@ impl Shop {
                 }
                 Err(failure) => failure,
             };
-            conn.live = None;
+            conn.close();
             if !failure.sent && !fresh && failure.outcome != Outcome::Timeout {
                 continue;
             }
@@ -319,17 +332,17 @@ impl Shop {
     /// Opens a connection, and puts down how long it took.
     async fn open(
         &self,
-        number: usize,
+        conn: &mut Conn,
         start: Instant,
         deadline: Instant,
         reply: &mut Reply,
     ) -> Result<Connection, Failure> {
         if let Host::Address(address) = self.host {
-            return self.open_to(address, number, start, deadline, reply).await;
+            return self.open_to(address, conn, start, deadline, reply).await;
         }
         let mut last = None;
         for address in self.look_up(deadline).await? {
-            let opened = self.open_to(address, number, start, deadline, reply).await;
+            let opened = self.open_to(address, conn, start, deadline, reply).await;
             match opened {
                 // A name may have addresses at which nobody listens: `localhost` often has.
                 Err(failure) if reply.opened.is_empty() && failure.outcome != Outcome::Timeout => {
@@ -344,7 +357,7 @@ impl Shop {
     async fn open_to(
         &self,
         address: SocketAddr,
-        number: usize,
+        conn: &mut Conn,
         start: Instant,
         deadline: Instant,
         reply: &mut Reply,
@@ -352,14 +365,16 @@ impl Shop {
         let sources = &self.flow.spec.connections.source;
         let connector = Connector {
             address,
-            source: number
+            source: conn
+                .number
                 .checked_rem(sources.len())
                 .map(|index| sources[index]),
             tls: self.tls.clone(),
         };
         let before = Instant::now() - start;
         let mut timings = ConnectTimings::default();
-        let opened = connector.open(deadline, &mut timings).await;
+        let alarm = std::mem::take(&mut conn.alarm);
+        let opened = connector.open_with(alarm, deadline, &mut timings).await;
         if let Some(connect) = timings.connect {
             reply.opened.push(Opened {
                 connect_us: (before + connect).as_micros() as Micros,
@@ -393,14 +408,14 @@ impl Shop {
     /// Closes a connection that is not to be used again.
     fn retire(&self, conn: &mut Conn, done: &Result<Instant, Failure>) {
         let (Ok(done), Some(connection)) = (done, &conn.live) else {
-            conn.live = None;
+            conn.close();
             return;
         };
         let old = self
             .max_age
             .is_some_and(|age| done.saturating_duration_since(conn.opened_at) >= age);
         if old || self.per_request || !connection.reusable() {
-            conn.live = None;
+            conn.close();
         }
     }
 }
