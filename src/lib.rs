@@ -6,6 +6,7 @@
 
 pub mod demo;
 pub mod fault;
+mod insecure;
 pub mod judge;
 pub mod observe;
 pub mod platform;
