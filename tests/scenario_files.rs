@@ -185,6 +185,24 @@ fn a_missing_and_an_unreadable_file_are_problems() {
 }
 
 #[test]
+fn one_instance_leaves_nothing_to_balance() {
+    let text = BASE
+        .replace("instances: 3", "instances: 1")
+        .replace("guard: { keep-ready: 50% }\n", "")
+        .replace("- p99 < 250ms", "- p99 < 250ms\n  - balance: connection");
+    let problems = read(&text).unwrap_err();
+    let problem = &problems.list[0];
+    assert_eq!((problem.at.line, problem.at.column), (21, 14), "{problems}");
+    assert!(problem.message.contains("nothing to balance"), "{problems}");
+    assert_eq!(problems.list.len(), 1, "{problems}");
+    // Behind a URL there may be any number: what cannot be seen is said when it is judged.
+    let elsewhere = "squall: 1\nname: x\ntarget: { url: 'http://localhost' }\n\
+        traffic: { a: { arrivals: { rate: 5/s, hold: 1m }, journey: [{ get: / }] } }\n\
+        expect: [ balance: connection ]";
+    assert!(read(elsewhere).is_ok());
+}
+
+#[test]
 fn data_files_are_looked_into() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("users.csv"), "word,age\ntea,5\n").unwrap();
@@ -354,6 +372,10 @@ traffic:
     journey: [{ get: / }]
 expect:
   - { slo: "p95 < 100ms", flow: a, step: PUT /x, of: service }
+  - balance: request
+  - balance: {}
+  - balance: { by: request, kind: least-request, tolerance: 12.5%, lag: 0s, instances: 3 }
+  - balance: { kind: { client-ip: 3h } }
 guard: { abort-when: ["errors > 50% for 10s", "p99 > 5s for 30s"] }
 run: { threads: 2, warm-up: 1s, graceful-stop: 3s }
 "#;

@@ -41,6 +41,11 @@ fn closed_users() {
 }
 
 #[test]
+fn balance() {
+    passes("balance.yaml");
+}
+
+#[test]
 fn none_is_left_out() {
     let here = include_str!("scenarios.rs");
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap() {

@@ -1,13 +1,14 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 3] = ["slo", "recovery", "generator"];
+pub const ORACLES: [&str; 4] = ["slo", "recovery", "balance", "generator"];
 
 /// Explains an oracle.
 pub fn explain(oracle: &str) -> Option<&'static str> {
     match oracle {
         "slo" => Some(SLO),
         "recovery" => Some(RECOVERY),
+        "balance" => Some(BALANCE),
         "generator" => Some(GENERATOR),
         _ => None,
     }
@@ -59,6 +60,31 @@ How it can be wrong
   Injections less than a second apart are one blow. Effects that come after the next injection are taken for its.
   A failure is blamed on an instance by the connection's last response; on a connection that never had one it is
   blamed on the fault.";
+
+const BALANCE: &str = "\
+balance: whether the load balancer spreads what it should spread.
+
+What it checks
+  `by: connection` (layer 4) or `by: request` (layer 7): each instance's count against its fair share, over stretches
+  of time in which the set of instances stays the same, without the first `lag` after each change.
+  `kind: uniform`: every instance gets 1/(1+tolerance) to 1+tolerance times its share (25%: 0.8 to 1.25 times).
+  `kind: least-request`: each gets some, and a slow one (median twice the others') at most 0.9 shares.
+  `kind: { client-ip: 3h }`: the client stays with its instance while that may be chosen.
+  In all of them: a dead instance that stays listed, and connections to one that had left, are failures.
+
+How it decides
+  FAIL when an instance's 95% interval, corrected for the number of instances, lies outside the band, PASS when all
+  lie inside, else INCONCLUSIVE with the number still needed. A fair random balancer takes about 570, 1,300, 2,800 and
+  7,200 connections for 2, 3, 5 and 10 instances at 25%. Requests on kept connections follow their connection: where
+  they do, the connections are what counts. Chi-square and Jain's index are shown, and nothing is judged by them.
+  A run that was cut short passes nothing. A saturated generator sends less, to all alike: it takes back a verdict on
+  `least-request` only, which depends on the load.
+
+How it can be wrong
+  Connections count by the instance that first answered on them; those without an answer are left out and said.
+  Behind a `url` target only responses tell of instances: `instances` says how many there are all the time, and one
+  that was down looks starved. All traffic comes from one address unless `source` has more: client affinity then
+  looks like a broken balancer, and the evidence says so.";
 
 const GENERATOR: &str = "\
 generator: whether squall itself, not the service, was the limit. Judged for every run.

@@ -1,7 +1,7 @@
 //! From a record to verdicts: pure functions, no clock, no network, no files.
 //!
 //! [`summarize`] gives the run in numbers, [`judge`] one verdict for each expectation and one on the generator,
-//! [`explain()`] what an oracle checks and how it can be wrong. One file per oracle: `slo`, `recovery`, `generator`;
+//! [`explain()`] what an oracle checks and how it can be wrong. One place per oracle: `slo`, `recovery`, `balance`, `generator`;
 //! below them [`timeline`] lays a record out in time and [`bounds`] decides a bound on counts. How verdicts are
 //! printed is for `report`.
 
@@ -51,6 +51,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
         .map(|expectation| match expectation {
             Expectation::Slo(expected) => slo::judge(&analysis, expected),
             Expectation::Recovery(expected) => recovery::judge(&analysis, expected),
+            Expectation::Balance(expected) => balance::judge_run(&analysis, expected),
         })
         .chain(std::iter::once(generator::verdict(&analysis.generator)))
         .collect()
@@ -89,7 +90,7 @@ pub enum Ruling {
 /// One judged expectation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// `slo`, `recovery`, ...
+    /// `slo`, `recovery`, `balance`, ...
     pub oracle: String,
     /// The expectation as written: `p99 < 250ms`.
     pub expectation: String,

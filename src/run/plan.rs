@@ -9,8 +9,8 @@ use crate::fault::occurrences;
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
-    ClosedLoad, Expectation, FaultSpec, Flow, Guard, KeepReady, Load, Node, OpenLoad, Pick,
-    Process, Scenario,
+    BalanceExpectation, BalanceKind, ClosedLoad, Expectation, FaultSpec, Flow, Guard, KeepReady,
+    Load, Node, OpenLoad, Pick, Process, Scenario,
 };
 use crate::traffic;
 
@@ -227,6 +227,27 @@ fn expectation(expectation: &Expectation) -> String {
         Expectation::Recovery(recovery) => format!(
             "recovery within {} of each fault",
             format_duration(recovery.within)
+        ),
+        Expectation::Balance(expected) => balance(expected),
+    }
+}
+
+fn balance(expected: &BalanceExpectation) -> String {
+    let unit = expected.by.name();
+    let lag = format_duration(expected.lag);
+    match expected.kind {
+        BalanceKind::Uniform => format!(
+            "the balancer spreads {unit}s evenly over the instances, to {}; the first {lag} after a change of the set \
+             are left out",
+            expected.tolerance
+        ),
+        BalanceKind::LeastRequest => format!(
+            "the balancer gives each instance some {unit}s, and a slow one fewer; the first {lag} after a change of \
+             the set are left out"
+        ),
+        BalanceKind::ClientIp(timeout) => format!(
+            "the balancer keeps a client at its instance until it pauses for {}",
+            format_duration(timeout)
         ),
     }
 }

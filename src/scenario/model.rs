@@ -1059,6 +1059,8 @@ pub enum Expectation {
     Slo(SloExpectation),
     /// The service is well again in time after each fault.
     Recovery(RecoveryExpectation),
+    /// The load balancer spreads what it should spread.
+    Balance(BalanceExpectation),
 }
 
 /// `p99 < 250ms`, for all traffic or a part of it.
@@ -1121,6 +1123,81 @@ pub struct RecoveryExpectation {
     /// At most so long from the fault until the balancer no longer lists the instance.
     #[serde(with = "duration")]
     pub endpoint_removed_within: Duration,
+}
+
+/// What is expected of the load balancer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BalanceExpectation {
+    /// What the balancer chooses an instance for.
+    #[serde(default)]
+    pub by: BalanceBy,
+    /// How it chooses.
+    #[serde(default)]
+    pub kind: BalanceKind,
+    /// An instance may get so much more than its share, or less by the same factor: 25% is 0.8 to 1.25 times.
+    #[serde(default = "default_tolerance")]
+    pub tolerance: Ratio,
+    /// Left out after each change of the eligible set, while it spreads.
+    #[serde(default = "default_lag", with = "duration")]
+    pub lag: Duration,
+    /// So many instances may be chosen all the time: for a target whose platform does not list them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+}
+
+fn default_tolerance() -> Ratio {
+    Ratio::fraction(0.25)
+}
+
+fn default_lag() -> Duration {
+    Duration::from_secs(5)
+}
+
+impl Default for BalanceExpectation {
+    fn default() -> Self {
+        Self {
+            by: BalanceBy::default(),
+            kind: BalanceKind::default(),
+            tolerance: default_tolerance(),
+            lag: default_lag(),
+            instances: None,
+        }
+    }
+}
+
+/// What a balancer chooses an instance for: the sampling unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalanceBy {
+    /// Each connection: kube-proxy, HAProxy in TCP mode, cloud network balancers.
+    #[default]
+    Connection,
+    /// Each request: meshes, ingress controllers, layer-7 proxies.
+    Request,
+}
+
+impl BalanceBy {
+    /// Its name in a scenario, which is also the unit in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            BalanceBy::Connection => "connection",
+            BalanceBy::Request => "request",
+        }
+    }
+}
+
+/// How a balancer chooses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalanceKind {
+    /// All alike: at random or in turn.
+    #[default]
+    Uniform,
+    /// The least busy one (least-request, least-connections, EWMA): uneven on purpose.
+    LeastRequest,
+    /// Always the same one for a client's address, for so long after its last connection.
+    ClientIp(#[serde(with = "duration")] Duration),
 }
 
 /// How the run itself is carried out.

@@ -150,6 +150,18 @@ pub const CASES: &[Case] = &[
     semantic("- p99 < 250ms", "- { slo: p99 < 1s, phase: before }", 22, 5, "nothing says when the service is well again", "`slo` in the recovery"),
     semantic("- p99 < 250ms", "- p99 < 250ms\n  - { slo: errors < 1%, of: service }", 22, 25, "`of` chooses between latencies", "percentile"),
     structural("browse:", "b/rowse:", 9, 3, "`b/rowse` cannot be a key here", "letters"),
+    // Balance.
+    structural("- p99 < 250ms", "- balance: connections\n  - p99 < 250ms", 21, 14, "`connections` is not one of the known words", "did you mean `connection`?"),
+    structural("- p99 < 250ms", "- balance: [connection]\n  - p99 < 250ms", 21, 14, "found a list", "one of connection, request"),
+    structural("- p99 < 250ms", "- balance: { by: user }\n  - p99 < 250ms", 21, 20, "`user` is not one of the known words", "connection, request"),
+    structural("- p99 < 250ms", "- balance: { tolerance: 25 }\n  - p99 < 250ms", 21, 27, "`25` has no unit", "50%"),
+    structural("- p99 < 250ms", "- balance: { tolerance: 0% }\n  - p99 < 250ms", 21, 27, "0%", "above 0%"),
+    structural("- p99 < 250ms", "- balance: { lag: 5 }\n  - p99 < 250ms", 21, 21, "`5` has no unit", "30s"),
+    structural("- p99 < 250ms", "- balance: { kind: fair }\n  - p99 < 250ms", 21, 22, "`fair` is not one of the known words", "uniform, least-request"),
+    structural("- p99 < 250ms", "- balance: { kind: { client-ip: 0s } }\n  - p99 < 250ms", 21, 35, "`0s`", "above 0s"),
+    structural("- p99 < 250ms", "- balance: { kind: {} }\n  - p99 < 250ms", 21, 16, "missing key `client-ip`", "client-ip: 3h"),
+    structural("- p99 < 250ms", "- balance: { tolerence: 10% }\n  - p99 < 250ms", 21, 16, "unknown key `tolerence`", "did you mean `tolerance`?"),
+    semantic("- p99 < 250ms", "- balance: { instances: 3 }\n  - p99 < 250ms", 21, 16, "this target lists its instances itself", "`url` target"),
     // Templates.
     semantic("{{ id }}", "{{ ids }}", 15, 25, "variable `ids` is not defined here", "did you mean `id`?"),
     semantic("{{ id }}", "{{ id", 15, 22, "never closed", "{{ NAME }}"),

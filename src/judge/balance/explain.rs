@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::least::{SLOW, slowness};
 use super::observe::{Counts, Observed};
 use super::share::{Share, Shares};
+use super::verdict::sum;
 use crate::judge::words;
 use crate::scenario::{ConnectionMode, Load, Scenario};
 
@@ -15,10 +16,6 @@ const LONG: f64 = 5.0;
 /// A share of a whole; 0 of nothing.
 pub(crate) fn part(n: u64, of: u64) -> f64 {
     n as f64 / of.max(1) as f64
-}
-
-fn sum(counts: &BTreeMap<String, u64>) -> u64 {
-    counts.values().sum()
 }
 
 fn get(counts: &BTreeMap<String, u64>, name: &str) -> u64 {

@@ -176,8 +176,7 @@ impl Case<'_> {
             .seen
             .windows
             .iter()
-            .map(|w| sum(self.of(&w.counts)))
-            .sum();
+            .fold(0, |all: u64, w| all.saturating_add(sum(self.of(&w.counts))));
         if judged < named {
             let hidden = match self.seen.spoiled_us {
                 0 => String::new(),

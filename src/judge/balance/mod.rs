@@ -11,15 +11,15 @@
 //! Here are the decision and its words. How requests came to be counted is for `traffic`, endpoint removal within a
 //! time limit is for the recovery judge.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
+use super::analysis::Analysis;
 use super::{Ruling, Verdict};
 use crate::record::Record;
-use crate::scenario::units::{Ratio, duration};
+use crate::scenario::units::format_duration;
+
+pub use crate::scenario::{BalanceBy as By, BalanceExpectation, BalanceKind as Kind};
 
 mod affinity;
+mod doubt;
 mod explain;
 mod findings;
 pub(crate) mod interval;
@@ -37,86 +37,47 @@ pub use affinity::{Affinity, Sighting, Switch, affinity};
 pub use least::{Least, SLOW, SLOW_SHARE, Slow, judge_least};
 pub use share::{ALPHA, Band, Epoch, Share, Shares, coverage_needed, judge_shares, units_needed};
 
-/// What is expected of the balancer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct BalanceExpectation {
-    /// What the balancer chooses an instance for.
-    #[serde(default)]
-    pub by: By,
-    /// How it chooses.
-    #[serde(default)]
-    pub kind: Kind,
-    /// An instance may get so much more than its share, or less by the same factor: 25% is 0.8 to 1.25 times.
-    #[serde(default = "default_tolerance")]
-    pub tolerance: Ratio,
-    /// Left out after each change of the eligible set, while it spreads.
-    #[serde(default = "default_lag", with = "duration")]
-    pub lag: Duration,
-}
-
-fn default_tolerance() -> Ratio {
-    Ratio::fraction(0.25)
-}
-
-fn default_lag() -> Duration {
-    Duration::from_secs(5)
-}
-
-impl Default for BalanceExpectation {
-    fn default() -> Self {
-        Self {
-            by: By::default(),
-            kind: Kind::default(),
-            tolerance: default_tolerance(),
-            lag: default_lag(),
-        }
-    }
-}
-
-/// What a balancer chooses an instance for: the sampling unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum By {
-    /// Each connection: kube-proxy, HAProxy in TCP mode, cloud network balancers.
-    #[default]
-    Connection,
-    /// Each request: meshes, ingress controllers, layer-7 proxies.
-    Request,
-}
-
-/// How a balancer chooses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// All alike: at random or in turn.
-    #[default]
-    Uniform,
-    /// The least busy one (least-request, least-connections, EWMA): uneven on purpose.
-    LeastRequest,
-    /// Always the same one for a client's address, for so long after its last connection.
-    ClientIp(#[serde(with = "duration")] Duration),
-}
-
-/// Judges the balance of a whole run.
+/// Judges the balance of a whole run, without a doubt about the run itself.
 pub fn judge(record: &Record, expect: &BalanceExpectation) -> Verdict {
     verdict::judge(record, expect)
 }
 
+/// Judges the balance, and doubts what a run that was cut short or a saturated generator can falsify.
+pub(super) fn judge_run(analysis: &Analysis<'_>, expect: &BalanceExpectation) -> Verdict {
+    let mut verdict = judge(analysis.timeline.record, expect);
+    doubt::doubt(analysis, expect, &mut verdict);
+    verdict
+}
+
+/// The expectation as it would be written: what is not said by default.
+pub fn written(expect: &BalanceExpectation) -> String {
+    let usual = BalanceExpectation::default();
+    let mut text = format!("balance: {{ by: {}", expect.by.name());
+    match expect.kind {
+        Kind::Uniform => {}
+        Kind::LeastRequest => text.push_str(", kind: least-request"),
+        Kind::ClientIp(timeout) => text.push_str(&format!(
+            ", kind: {{ client-ip: {} }}",
+            format_duration(timeout)
+        )),
+    }
+    if expect.tolerance != usual.tolerance {
+        text.push_str(&format!(", tolerance: {}", expect.tolerance));
+    }
+    if expect.lag != usual.lag {
+        text.push_str(&format!(", lag: {}", format_duration(expect.lag)));
+    }
+    if let Some(n) = expect.instances {
+        text.push_str(&format!(", instances: {n}"));
+    }
+    text + " }"
+}
+
 /// A verdict of this oracle without evidence yet.
 fn plain(expect: &BalanceExpectation, ruling: Ruling, because: String) -> Verdict {
-    let by = match expect.by {
-        By::Connection => "connection",
-        By::Request => "request",
-    };
-    let kind = match expect.kind {
-        Kind::Uniform => "",
-        Kind::LeastRequest => ", kind: least-request",
-        Kind::ClientIp(_) => ", kind: client-ip",
-    };
     Verdict {
         oracle: "balance".into(),
-        expectation: format!("balance: {{ by: {by}{kind} }}"),
+        expectation: written(expect),
         verdict: ruling,
         because,
         missing: None,

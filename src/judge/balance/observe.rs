@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::BalanceExpectation;
 use super::share::Epoch;
 use super::trouble::{Kept, Listed, kept, listed_dead, spoiled};
 use crate::record::{Micros, Record, RunPhase, What};
@@ -62,11 +63,15 @@ impl Observed {
 }
 
 /// Reads a record. The first `warm_up` microseconds of traffic are left out.
-pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Observed {
+pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Micros) -> Observed {
+    let lag_us = expect.lag.as_micros() as Micros;
     let start = traffic_start(record);
     let end = record.intervals.last().map_or(start, |i| i.second.end_us);
     let names = Names::new(record);
-    let sets = eligible_sets(record, start, &names);
+    let mut sets = eligible_sets(record, start, &names);
+    if let (true, Some(n)) = (sets.is_empty(), expect.instances) {
+        sets.push((start, said_to_be_there(record, n as usize)));
+    }
     let dead: Vec<Listed> = listed_dead(record, start, end);
     let spoiled = spoiled(record, &dead, end, lag_us);
     let mut seen = Observed {
@@ -85,7 +90,7 @@ pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Obser
     let mut seconds = 0u64;
     for interval in &record.intervals {
         let second = &interval.second;
-        if second.start_us < start + warm_up {
+        if second.start_us < start.saturating_add(warm_up) {
             continue;
         }
         seconds += 1;
@@ -94,7 +99,8 @@ pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Obser
             .iter()
             .any(|(from, until)| second.start_us < *until && *from < second.end_us);
         if hidden {
-            seen.spoiled_us += second.end_us - second.start_us;
+            let hidden = second.end_us.saturating_sub(second.start_us);
+            seen.spoiled_us = seen.spoiled_us.saturating_add(hidden);
         }
         let window = seen
             .windows
@@ -103,8 +109,12 @@ pub(crate) fn observe(record: &Record, lag_us: Micros, warm_up: Micros) -> Obser
             .find(|w| w.start_us <= second.start_us && second.end_us <= w.end_us);
         let mut counted = window.map(|w| &mut w.counts);
         for step in &second.steps {
-            seen.opened += step.connections;
-            seen.answered += step.statuses.values().sum::<u64>();
+            seen.opened = seen.opened.saturating_add(step.connections);
+            let answered = step
+                .statuses
+                .values()
+                .fold(0, |a: u64, n| a.saturating_add(*n));
+            seen.answered = seen.answered.saturating_add(answered);
             seen.in_flight += step.in_flight as f64;
             for (name, instance) in &step.instances {
                 let name = names.place(name);
@@ -125,7 +135,8 @@ fn add(counts: &mut Counts, name: &str, connections: u64, requests: u64) {
         (&mut counts.requests, requests),
     ] {
         if n > 0 {
-            *map.entry(name.to_string()).or_default() += n;
+            let count = map.entry(name.to_string()).or_default();
+            *count = count.saturating_add(n);
         }
     }
 }
@@ -199,13 +210,31 @@ fn eligible_sets(record: &Record, start: Micros, names: &Names) -> Vec<(Micros, 
     sets
 }
 
+/// The set of a platform that lists none: the instances that answered, and as many unseen ones as are lacking.
+fn said_to_be_there(record: &Record, n: usize) -> Vec<String> {
+    let steps = record.intervals.iter().flat_map(|i| &i.second.steps);
+    let seen: BTreeSet<&String> = steps.flat_map(|s| s.instances.keys()).collect();
+    let unseen = (1..=n.saturating_sub(seen.len())).map(|i| match i {
+        1 => "an instance that never answered".to_string(),
+        i => format!("an instance that never answered ({i})"),
+    });
+    seen.iter()
+        .map(|name| name.to_string())
+        .chain(unseen)
+        .collect()
+}
+
 fn windows(sets: &[(Micros, Vec<String>)], start: Micros, end: Micros, lag: Micros) -> Vec<Window> {
     let ends = sets.iter().skip(1).map(|(at, _)| *at).chain([end]);
     sets.iter()
         .zip(ends)
         .map(|((at, eligible), end_us)| Window {
             // The set that the run began with had settled before.
-            start_us: if *at <= start { start } else { at + lag },
+            start_us: if *at <= start {
+                start
+            } else {
+                at.saturating_add(lag)
+            },
             end_us,
             eligible: eligible.clone(),
             counts: Counts::default(),

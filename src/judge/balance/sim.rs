@@ -175,7 +175,7 @@ impl Sim {
         }
     }
     pub fn observed(&self) -> observe::Observed {
-        observe::observe(&self.record, 5_000_000, 0)
+        observe::observe(&self.record, &BalanceExpectation::default(), 0)
     }
 }
 

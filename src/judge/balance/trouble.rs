@@ -58,7 +58,7 @@ pub(crate) fn spoiled(
 ) -> Vec<(Micros, Micros)> {
     let down = dead
         .iter()
-        .map(|d| (d.since_us, d.until_us.min(d.since_us + lag)));
+        .map(|d| (d.since_us, d.until_us.min(d.since_us.saturating_add(lag))));
     let faults = record.events.iter().filter_map(|event| {
         let What::Fault(fault) = &event.what else {
             return None;
@@ -153,6 +153,5 @@ fn failed_between(record: &Record, from: Micros, until: Micros) -> u64 {
         .flat_map(|s| &s.steps)
         .flat_map(|s| &s.ended)
         .filter(|(outcome, _)| outcome.failed())
-        .map(|(_, n)| n)
-        .sum()
+        .fold(0, |all: u64, (_, n)| all.saturating_add(*n))
 }

@@ -17,7 +17,7 @@ pub(super) fn judge(record: &Record, expect: &BalanceExpectation) -> Verdict {
         By::Connection => 0,
         By::Request => record.header.scenario.run.warm_up.as_micros() as Micros,
     };
-    let seen = observe(record, expect.lag.as_micros() as Micros, warm_up);
+    let seen = observe(record, expect, warm_up);
     let case = Case {
         record,
         expect,
@@ -47,10 +47,7 @@ pub(super) struct Case<'a> {
 
 impl Case<'_> {
     pub(super) fn unit(&self) -> &'static str {
-        match self.expect.by {
-            By::Connection => "connection",
-            By::Request => "request",
-        }
+        self.expect.by.name()
     }
 
     pub(super) fn of<'c>(&self, counts: &'c Counts) -> &'c BTreeMap<String, u64> {
@@ -78,7 +75,17 @@ impl Case<'_> {
         if !self.seen.watched {
             return Some(self.inconclusive(
                 "the platform does not tell which instances the balancer may choose".into(),
-                "a platform that lists instances; one that got nothing at all cannot be seen from its traffic".into(),
+                "`instances`, their number, in the expectation: one that got nothing cannot be seen from its traffic"
+                    .into(),
+            ));
+        }
+        let most = self.seen.windows.iter().map(|w| w.eligible.len()).max();
+        if let (Some(said), Some(seen)) = (self.expect.instances, most)
+            && seen > said as usize
+        {
+            return Some(self.inconclusive(
+                format!("{seen} instances answered, and {said} were said to be there"),
+                "a run in which the instances stay the same, and their number".into(),
             ));
         }
         let listed = || self.seen.windows.iter().flat_map(|w| &w.eligible);
@@ -302,7 +309,7 @@ pub(super) fn fact(what: &str, value: String) -> Evidence {
 }
 
 pub(super) fn sum(counts: &BTreeMap<String, u64>) -> u64 {
-    counts.values().sum()
+    counts.values().fold(0, |all, n| all.saturating_add(*n))
 }
 
 fn more(n: u64, unit: &str) -> String {

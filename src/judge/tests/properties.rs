@@ -155,6 +155,20 @@ fn expectations() -> Vec<Expectation> {
         expect_recovery(15, 3),
         expect_recovery(0, 0),
     ];
+    for kind in [
+        BalanceKind::Uniform,
+        BalanceKind::LeastRequest,
+        BalanceKind::ClientIp(Duration::MAX),
+    ] {
+        for (by, instances) in [(BalanceBy::Connection, None), (BalanceBy::Request, Some(3))] {
+            all.push(Expectation::Balance(BalanceExpectation {
+                by,
+                kind,
+                instances,
+                ..BalanceExpectation::default()
+            }));
+        }
+    }
     for phase in [FaultPhase::Before, FaultPhase::During, FaultPhase::After] {
         all.push(Expectation::Slo(SloExpectation {
             phase: Some(phase),

@@ -193,7 +193,7 @@ fn a_graceful_stop_must_cost_nothing() {
         slo: vec![errors_below(0.05)],
         ..match expect_recovery(15, 3) {
             Expectation::Recovery(r) => r,
-            Expectation::Slo(_) => unreachable!(),
+            _ => unreachable!(),
         }
     })];
     noisy.change(0.0, 90.0, |i, r| {

@@ -4,7 +4,7 @@ use super::{Lower, duration, one_or_more, parsed, text, word};
 use crate::scenario::expression;
 use crate::scenario::model::{
     Expectation, FaultPhase, FaultSpec, Flow, LatencyKind, Metric, Node as JourneyNode,
-    RecoveryExpectation, SloExpectation,
+    RecoveryExpectation, SloExpectation, Target,
 };
 use crate::scenario::problem::{Problem, Span};
 use crate::scenario::tree::Node;
@@ -13,6 +13,7 @@ impl Lower<'_> {
     pub(super) fn expect(
         &mut self,
         root: &Node,
+        target: Option<&Target>,
         traffic: Option<&[Flow]>,
         faults: Option<&[FaultSpec]>,
     ) -> Option<Vec<Expectation>> {
@@ -22,14 +23,17 @@ impl Lower<'_> {
         let lowered: Vec<_> = list
             .list()?
             .iter()
-            .map(|node| match (node.text(), node.get("recovery")) {
-                (Some(text), _) => slo(text).map(Expectation::Slo),
-                (None, Some(recovery)) => {
+            .map(|node| {
+                if let Some(text) = node.text() {
+                    slo(text).map(Expectation::Slo)
+                } else if let Some(recovery) = node.get("recovery") {
                     self.recovery(recovery, faults).map(Expectation::Recovery)
+                } else if let Some(balance) = node.get("balance") {
+                    self.balance(balance, target).map(Expectation::Balance)
+                } else {
+                    self.scoped(node, root, traffic, faults)
+                        .map(Expectation::Slo)
                 }
-                (None, None) => self
-                    .scoped(node, root, traffic, faults)
-                    .map(Expectation::Slo),
             })
             .collect();
         let expect: Vec<Expectation> = lowered.into_iter().collect::<Option<_>>()?;
@@ -165,7 +169,7 @@ impl Lower<'_> {
                     && slo.phase.is_none()
                     && slo.bound.metric != Metric::Throughput
             }
-            Expectation::Recovery(_) => false,
+            Expectation::Recovery(_) | Expectation::Balance(_) => false,
         });
         if usable {
             return;

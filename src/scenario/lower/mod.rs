@@ -3,6 +3,7 @@
 //! Runs on invalid trees too, so that everything wrong is told at once: what has the wrong shape has been reported
 //! already and is read as absent here, without another word.
 
+mod balance;
 mod expect;
 mod faults;
 mod journey;
@@ -34,7 +35,7 @@ pub fn scenario(root: &Node, base_dir: &Path, problems: &mut Vec<Problem>) -> Op
     let traffic = lower.traffic(root, &secrets);
     let faults = lower.faults(root, target.as_ref(), traffic.as_deref());
     let guard = lower.guard(root, target.as_ref(), faults.as_deref());
-    let expect = lower.expect(root, traffic.as_deref(), faults.as_deref());
+    let expect = lower.expect(root, target.as_ref(), traffic.as_deref(), faults.as_deref());
     let run = lower.run(root, traffic.as_deref());
     Some(Scenario {
         name: root.get("name").and_then(Node::text)?.trim().to_string(),

@@ -292,6 +292,7 @@ pub(super) static EXPECT: Shape = Shape::Kinds {
     map: Some(&Shape::Tagged(&[
         ("slo", &SLO),
         ("recovery", &RECOVERY_EXPECTATION),
+        ("balance", &super::balance::BALANCE_EXPECTATION),
     ])),
 };
 

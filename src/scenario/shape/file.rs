@@ -43,7 +43,7 @@ pub static SCENARIO: Object = Object {
         .example("{ browse: { arrivals: { rate: 50/s, hold: 1m }, journey: [{ get: / }] } }"),
         Field::new("faults", Shape::List(&Shape::Object(&FAULT), 0), "What is broken, and when. Needs a `local` or `kubernetes` target."),
         Field::new("guard", Shape::Object(&GUARD), "What must stay whole, and when to give up.").default("{}"),
-        Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, and recovery after each fault."),
+        Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, recovery after each fault, and balance."),
         Field::new("run", Shape::Object(&RUN), "How the run itself is carried out.").default("{}"),
         Field::new("secrets", VARIABLES, "Values for templates that are never printed or recorded, usually `${NAME}` from the environment.")
             .example("{ token: \"${TOKEN}\" }"),
