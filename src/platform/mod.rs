@@ -123,6 +123,9 @@ pub enum PlatformError {
     /// The platform's own protection did not allow the change (a disruption budget); nothing was done.
     #[error("{0}")]
     Held(String),
+    /// The scenario's guard does not allow the change; nothing was done.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A place where a system under test runs.

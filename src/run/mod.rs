@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::judge::{self, Summary, Verdict};
-use crate::platform::kubernetes::Unconnected;
+use crate::platform::kubernetes::{Asked, Limits, Unconnected};
 use crate::platform::local::LocalPlatform;
 use crate::platform::url::UrlPlatform;
 use crate::platform::{Platform, PlatformError};
@@ -58,7 +58,8 @@ impl From<PlatformError> for RunError {
             PlatformError::Unsupported(text) => RunError::BadInput(text),
             PlatformError::Unreachable(text)
             | PlatformError::Failed(text)
-            | PlatformError::Held(text) => RunError::Unreachable(text),
+            | PlatformError::Held(text)
+            | PlatformError::Refused(text) => RunError::Unreachable(text),
         }
     }
 }
@@ -147,8 +148,12 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
         )),
         Target::Url(target) => Arc::new(UrlPlatform::new(target.clone(), sink)),
         Target::Kubernetes(target) => {
-            let faults = scenario.faults.iter().map(|f| f.kind.clone()).collect();
-            Arc::new(Unconnected::new(target.clone(), faults, sink))
+            let asked = Asked {
+                run: scenario.name.clone(),
+                faults: scenario.faults.iter().map(|f| f.kind.clone()).collect(),
+                limits: Limits::of(&scenario.guard),
+            };
+            Arc::new(Unconnected::new(target.clone(), asked, sink))
         }
     }
 }

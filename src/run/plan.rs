@@ -207,7 +207,14 @@ fn guard(guard: &Guard) -> Vec<String> {
         .abort_when
         .iter()
         .map(|a| format!("everything is undone and the run ends when {}", a.text));
-    keep.into_iter().chain(most).chain(abort).collect()
+    let namespaces = guard
+        .namespaces
+        .as_ref()
+        .map(|n| format!("only pods in namespace {} are broken", n.join(", ")));
+    let classes = guard.priority_classes.iter();
+    let classes = classes.map(|c| format!("pods of priority class {c} may be broken too"));
+    let lines = keep.into_iter().chain(most).chain(abort);
+    lines.chain(namespaces).chain(classes).collect()
 }
 
 fn expectation(expectation: &Expectation) -> String {

@@ -974,6 +974,12 @@ pub struct Guard {
     /// Any of these undoes everything and ends the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abort_when: Vec<AbortWhen>,
+    /// Namespaces of a cluster whose pods may be broken; only the target's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<String>>,
+    /// System-critical priority classes whose pods may be broken all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub priority_classes: Vec<String>,
 }
 
 /// How many instances must stay ready.

@@ -14,6 +14,8 @@ pub const SERVE: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; trap 'exi
 /// One that ignores SIGTERM: as the first process of its container it has no handler.
 pub const DEAF: &str =
     "mkdir -p /tmp/w; hostname >/tmp/w/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/w";
+/// The image of the program under test.
+pub const DEMO: &str = "testbed.local/squall:test";
 const IMAGE: &str = "testbed.local/tiny:1";
 
 /// The cluster, with this thread inside its network, for one test at a time.
@@ -138,6 +140,11 @@ impl Bed {
                         "command": ["/bin/sh", "-c", command],
                         "ports": [{"name": "http", "containerPort": 8080}],
                         "readinessProbe": {"httpGet": {"path": "/index.html", "port": "http"}, "periodSeconds": 1}}]}}}}));
+        self.service(namespace);
+    }
+
+    /// Service `web`, and its Deployment rolled out.
+    pub fn service(&self, namespace: &str) {
         self.apply(&serde_json::json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}));
@@ -149,6 +156,29 @@ impl Bed {
             "deployment/web",
             "--timeout=90s",
         ]);
+    }
+
+    /// Gives the nodes the image [`DEMO`].
+    pub fn load_demo(&self) {
+        static LOADED: OnceLock<()> = OnceLock::new();
+        LOADED.get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+            let (binary, tar) = (path("squall"), path("squall-test.tar"));
+            // What a debugger needs is most of a debug build, and of no use in a pod.
+            let strip = Command::new("strip")
+                .args(["-o", &binary, env!("CARGO_BIN_EXE_squall")])
+                .status();
+            if !strip.is_ok_and(|s| s.success()) {
+                std::fs::copy(env!("CARGO_BIN_EXE_squall"), &binary).unwrap();
+            }
+            let file = format!("{binary}=/bin/squall");
+            script(
+                "mkimg.py",
+                &["--with-libraries", &tar, DEMO, r#"["/bin/squall"]"#, &file],
+            );
+            script("cluster.sh", &["load", &tar]);
+        });
     }
 
     /// A new namespace; it goes when the test is over. Its name is new too: the cluster takes its time to delete one.

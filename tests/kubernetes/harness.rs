@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use squall::platform::kubernetes::KubernetesPlatform;
+use squall::platform::kubernetes::{Asked, KubernetesPlatform, Limits};
 use squall::platform::{Change, Endpoint, Platform, PlatformError, Undo};
 use squall::record::{Clock, Entry, Event, InstanceState, Sink, What};
 use squall::scenario::{FaultKind, KubernetesTarget, Reach};
@@ -42,8 +42,18 @@ pub struct Running {
 }
 
 pub async fn run(target: &KubernetesTarget) -> Running {
+    run_within(target, Limits::default()).await
+}
+
+/// The same, with something to say about what may be broken.
+pub async fn run_within(target: &KubernetesTarget, limits: Limits) -> Running {
+    let asked = Asked {
+        run: "a test".into(),
+        limits,
+        ..Asked::default()
+    };
     let (sink, mut entries) = Sink::new(Clock::start());
-    let platform = KubernetesPlatform::connect(target, &[], sink)
+    let platform = KubernetesPlatform::connect(target, &asked, sink)
         .await
         .expect("connect");
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -146,7 +156,7 @@ impl Running {
 
 pub async fn refused(target: &KubernetesTarget) -> PlatformError {
     let (sink, _entries) = Sink::new(Clock::start());
-    match KubernetesPlatform::connect(target, &[], sink).await {
+    match KubernetesPlatform::connect(target, &Asked::default(), sink).await {
         Ok(_) => panic!("connected to {target:?}"),
         Err(e) => e,
     }

@@ -2,16 +2,24 @@
 
 mod bed;
 mod harness;
+mod whole;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bed::{DEAF, SERVE, script, until};
-use harness::{refused, run, says, target, with_bed};
-use squall::platform::kubernetes::{KubernetesPlatform, UNDO_ANNOTATION};
+use harness::{refused, run, run_within, says, target, with_bed};
+use squall::platform::kubernetes::{Asked, KubernetesPlatform, Limits, UNDO_ANNOTATION};
 use squall::platform::{Platform, PlatformError, Undo};
 use squall::record::{Clock, Incident, InstanceState, Sink, View, What};
 use squall::scenario::{FaultKind, KubernetesTarget, Reach};
+
+fn asked(faults: Vec<FaultKind>) -> Asked {
+    Asked {
+        faults,
+        ..Asked::default()
+    }
+}
 
 #[test]
 fn what_is_wrong_is_said_before_any_traffic() {
@@ -499,7 +507,7 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
             ..target(&bed, ns)
         };
         let soon = Duration::from_secs(60);
-        let faults = [
+        let faults = vec![
             FaultKind::PodKill { grace: None },
             FaultKind::Evict { deadline: soon },
             FaultKind::ContainerKill {
@@ -520,7 +528,7 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
                 ..target.clone()
             };
             let (sink, _entries) = Sink::new(Clock::start());
-            let platform = KubernetesPlatform::connect(&target, &faults, sink)
+            let platform = KubernetesPlatform::connect(&target, &asked(faults.clone()), sink)
                 .await
                 .expect("connect");
             let plan = platform.plan().unwrap();
@@ -582,7 +590,7 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
             patch,
         ]);
         let (sink, _entries) = Sink::new(Clock::start());
-        let kill = [FaultKind::PodKill { grace: None }];
+        let kill = asked(vec![FaultKind::PodKill { grace: None }]);
         let Err(error) = KubernetesPlatform::connect(&target, &kill, sink).await else {
             panic!("connected without the permission to kill");
         };
@@ -608,4 +616,70 @@ fn the_shipped_scenario_is_valid() {
         .unwrap_or_else(|problems| panic!("{problems}"));
     let kinds: Vec<_> = scenario.faults.iter().map(|f| f.kind.name()).collect();
     assert_eq!(kinds, ["pod-kill", "pod-kill"]);
+}
+
+#[test]
+fn what_is_critical_to_the_system_is_left_alone() {
+    with_bed(|bed| async move {
+        let ns = &*bed.namespace("t-guard");
+        bed.web(ns, 1, SERVE);
+        let class = "system-cluster-critical";
+        let patch = format!(
+            r#"{{"spec": {{"template": {{"spec": {{"priorityClassName": "{class}"}}}}}}}}"#
+        );
+        bed.kubectl(&["-n", ns, "patch", "deployment", "web", "-p", &patch]);
+        bed.kubectl(&[
+            "-n",
+            ns,
+            "rollout",
+            "status",
+            "deployment/web",
+            "--timeout=90s",
+        ]);
+        until("the old pod to be gone", || bed.uids(ns).len() == 1);
+        let before = bed.uids(ns);
+        let kill = FaultKind::PodKill {
+            grace: Some(Duration::ZERO),
+        };
+        let soon = Duration::from_secs(30);
+        {
+            let run = run(&target(&bed, ns)).await;
+            let name = run.names()[0].clone();
+            for fault in [
+                kill.clone(),
+                FaultKind::Evict { deadline: soon },
+                FaultKind::Drain { deadline: soon },
+            ] {
+                let error = run.apply(fault, &name).await.unwrap_err();
+                assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
+                says(&error, &[class, &name, "guard.priority-classes"]);
+            }
+            assert_eq!(bed.uids(ns), before, "nothing was done");
+            let nodes = bed.kubectl(&["get", "nodes"]);
+            assert!(!nodes.contains("SchedulingDisabled"), "{nodes}");
+            run.platform.stop().await.unwrap();
+        }
+        {
+            let limits = Limits {
+                namespaces: Some(vec!["other".into()]),
+                ..Limits::default()
+            };
+            let run = run_within(&target(&bed, ns), limits).await;
+            let error = run.apply(kill.clone(), &run.names()[0]).await.unwrap_err();
+            assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
+            says(&error, &[ns, "other"]);
+            run.platform.stop().await.unwrap();
+        }
+        let limits = Limits {
+            priority_classes: vec![class.into()],
+            ..Limits::default()
+        };
+        let run = run_within(&target(&bed, ns), limits).await;
+        let name = run.names()[0].clone();
+        run.apply(kill, &name)
+            .await
+            .expect("named, so it may be broken");
+        run.state(&name, InstanceState::Ended).await;
+        run.platform.stop().await.unwrap();
+    });
 }

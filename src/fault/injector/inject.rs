@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Active, Applied, Injector, slots};
 use crate::fault::{Occurrence, allow, select};
-use crate::platform::{Change, Undo};
+use crate::platform::{Change, PlatformError, Undo};
 use crate::record::{FaultEvent, FaultStage, What};
 
 /// A change that takes longer has failed.
@@ -93,7 +93,7 @@ impl Injector {
             let undo = self
                 .platform
                 .undo_of(&change)
-                .map_err(|e| (FaultStage::Failed, names.clone(), e.to_string()))?;
+                .map_err(|e| (stage_of(&e), names.clone(), e.to_string()))?;
             let other = undo.as_ref().and_then(|undo| self.conflict(&change, undo));
             if let Some(injection) = other {
                 return Err(refused(format!(
@@ -204,6 +204,8 @@ impl Injector {
     ) {
         let now = Instant::now();
         let (mut hit, mut failures, mut at) = (Vec::new(), Vec::new(), 0);
+        // Refused only if all of it was: half of it made is not nothing.
+        let mut stage = FaultStage::Refused;
         for change in &planned.changes {
             let name = &change.instance;
             match applied.iter().find(|a| a.instance == *name) {
@@ -215,8 +217,14 @@ impl Injector {
                     at = at.max(*made);
                     hit.push(name.clone());
                 }
-                Some(Applied { result: Err(e), .. }) => failures.push((name, e.to_string())),
+                Some(Applied { result: Err(e), .. }) => {
+                    if stage_of(e) == FaultStage::Failed {
+                        stage = FaultStage::Failed;
+                    }
+                    failures.push((name, e.to_string()));
+                }
                 None => {
+                    stage = FaultStage::Failed;
                     let what = "it panicked, or was ended because it took too long";
                     failures.push((name, what.to_string()));
                 }
@@ -225,10 +233,7 @@ impl Injector {
         let detail = failures.iter().map(|(name, e)| format!("{name}: {e}"));
         let detail = (!failures.is_empty()).then(|| detail.collect::<Vec<_>>().join("; "));
         let (stage, instances) = match hit.is_empty() {
-            true => (
-                FaultStage::Failed,
-                failures.iter().map(|f| f.0.clone()).collect(),
-            ),
+            true => (stage, failures.iter().map(|f| f.0.clone()).collect()),
             false => (FaultStage::Injected, hit.clone()),
         };
         let mut event = self.event(planned.injection, planned.spec, stage, instances);
@@ -276,6 +281,14 @@ impl Injector {
     fn emit_fault(&self, mut event: FaultEvent, detail: Option<String>) {
         event.detail = detail;
         self.sink.emit(What::Fault(event));
+    }
+}
+
+/// What became of an injection that the platform did not make.
+fn stage_of(error: &PlatformError) -> FaultStage {
+    match error {
+        PlatformError::Refused(_) => FaultStage::Refused,
+        _ => FaultStage::Failed,
     }
 }
 

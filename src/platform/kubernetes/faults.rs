@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use super::api::{Cluster, say};
 use super::change::{InPlace, Place, make};
-use super::pods::{Owner, owner_of};
+use super::guard::Limits;
+use super::lease::Lost;
+use super::pods::{Owner, owner_of, priority_of};
 use super::view::View;
 use crate::platform::{Change, PlatformError, Undo};
 use crate::scenario::FaultKind;
@@ -28,6 +30,10 @@ pub struct Faults {
     pub namespace: String,
     /// What is known of the pods.
     pub view: View,
+    /// What may be broken.
+    pub limits: Limits,
+    /// Filled once the run has lost its target to another.
+    pub lost: Lost,
 }
 
 /// The pod meant: its name may belong to another by the time of the call, its uid does not.
@@ -108,11 +114,17 @@ impl Faults {
         }
     }
 
+    /// The pod as it is now, if it may be broken now.
     fn victim(&self, name: &str) -> Result<Victim, PlatformError> {
+        if let Some(why) = self.lost.get() {
+            return Err(PlatformError::Refused(why.clone()));
+        }
         let pods = self.view.pods();
         let known = pods.get(name).ok_or_else(|| {
             PlatformError::Failed(format!("pod {name} is gone: nothing was done"))
         })?;
+        let allowed = self.limits.pod(&self.namespace, name, &known.priority);
+        allowed.map_err(PlatformError::Refused)?;
         Ok(Victim {
             name: name.into(),
             uid: known.uid.clone(),
@@ -222,17 +234,13 @@ impl Faults {
     }
 
     async fn drain(&self, node: &Place, deadline: Duration) -> Result<(), PlatformError> {
+        // Before anything is done: a node with one pod that must stay is not drained by half.
+        self.all_may_leave(&self.leaving(node).await?)?;
         make(&self.cluster, node, cordon).await?;
-        let list = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
-        let doing = format!("list the pods of {node}");
-        let pods = self
-            .cluster
-            .call(&doing, self.pods().list(&list))
-            .await?
-            .items;
+        let pods = self.leaving(node).await?;
+        self.all_may_leave(&pods)?;
         let leaving = pods
             .iter()
-            .filter(|p| leaves(p))
             .filter_map(|p| Some((p.metadata.name.as_deref()?, p.metadata.uid.as_deref()?)));
         let evictions = leaving.map(|(name, uid)| self.evict(name, uid, deadline));
         let mut held = Vec::new();
@@ -252,6 +260,23 @@ impl Faults {
             "{node} is cordoned but not empty: {}",
             held.join("; ")
         )))
+    }
+
+    /// The pods of the namespace that a drain of the node evicts.
+    async fn leaving(&self, node: &Place) -> Result<Vec<Pod>, PlatformError> {
+        let list = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
+        let doing = format!("list the pods of {node}");
+        let pods = self.cluster.call(&doing, self.pods().list(&list)).await?;
+        Ok(pods.items.into_iter().filter(leaves).collect())
+    }
+
+    fn all_may_leave(&self, pods: &[Pod]) -> Result<(), PlatformError> {
+        let allowed = |pod: &Pod| {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            self.limits.pod(&self.namespace, name, &priority_of(pod))
+        };
+        let allowed: Result<(), String> = pods.iter().try_for_each(allowed);
+        allowed.map_err(PlatformError::Refused)
     }
 
     async fn restart(&self, workload: &Place) -> Result<(), PlatformError> {

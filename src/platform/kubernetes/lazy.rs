@@ -4,32 +4,32 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 
-use super::KubernetesPlatform;
+use super::{Asked, KubernetesPlatform};
 use crate::platform::{Change, Endpoint, Instance, Platform, PlatformError, Undo};
 use crate::record::Sink;
-use crate::scenario::{FaultKind, KubernetesTarget};
+use crate::scenario::KubernetesTarget;
 
 /// A Service of a cluster, connected to when it is planned or started.
 pub struct Unconnected {
     target: KubernetesTarget,
-    faults: Vec<FaultKind>,
+    asked: Asked,
     sink: Sink,
     connected: OnceLock<KubernetesPlatform>,
 }
 
 impl Unconnected {
-    /// Knows where to connect and what faults will be asked for; does nothing yet.
-    pub fn new(target: KubernetesTarget, faults: Vec<FaultKind>, sink: Sink) -> Self {
+    /// Knows where to connect and what will be asked for; does nothing yet.
+    pub fn new(target: KubernetesTarget, asked: Asked, sink: Sink) -> Self {
         Self {
             target,
-            faults,
+            asked,
             sink,
             connected: OnceLock::new(),
         }
     }
 
     async fn connect(&self) -> Result<KubernetesPlatform, PlatformError> {
-        KubernetesPlatform::connect(&self.target, &self.faults, self.sink.clone()).await
+        KubernetesPlatform::connect(&self.target, &self.asked, self.sink.clone()).await
     }
 
     fn connected(&self) -> Result<&KubernetesPlatform, PlatformError> {

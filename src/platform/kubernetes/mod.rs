@@ -16,6 +16,7 @@ use self::api::Cluster;
 use self::change::Place;
 use self::faults::Faults;
 use self::forward::Forward;
+use self::lease::{Lease, Lost};
 use self::permissions::Permission;
 use self::target::{Found, Way};
 use self::view::View;
@@ -27,7 +28,9 @@ pub mod api;
 mod change;
 mod faults;
 mod forward;
+mod guard;
 mod lazy;
+mod lease;
 mod observe;
 pub mod permissions;
 pub mod pods;
@@ -37,10 +40,22 @@ mod view;
 mod watch;
 
 pub use change::UNDO as UNDO_ANNOTATION;
+pub use guard::Limits;
 pub use lazy::Unconnected;
 
 /// The first lists of pods and endpoints are there within this.
 const LISTED: Duration = Duration::from_secs(20);
+
+/// What a run asks of the platform.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Name of the run: who holds the target, for other runs.
+    pub run: String,
+    /// The faults it may make.
+    pub faults: Vec<FaultKind>,
+    /// What it may break.
+    pub limits: Limits,
+}
 
 /// A Service of a cluster as the system under test.
 pub struct KubernetesPlatform {
@@ -50,6 +65,7 @@ pub struct KubernetesPlatform {
     faults: Faults,
     calls: Vec<Permission>,
     left_out: Vec<Permission>,
+    run: String,
     sink: Sink,
     running: Mutex<Running>,
 }
@@ -59,6 +75,7 @@ pub struct KubernetesPlatform {
 struct Running {
     watches: Option<JoinSet<()>>,
     forward: Option<Forward>,
+    lease: Option<Lease>,
 }
 
 impl KubernetesPlatform {
@@ -66,9 +83,10 @@ impl KubernetesPlatform {
     /// allowed; changes nothing.
     pub async fn connect(
         target: &KubernetesTarget,
-        faults: &[FaultKind],
+        asked: &Asked,
         sink: Sink,
     ) -> Result<Self, PlatformError> {
+        let faults = &asked.faults;
         if let Some(fault) = faults.iter().find(|f| !permissions::supports(f)) {
             return Err(PlatformError::Unsupported(format!(
                 "a {} cannot be done in a Kubernetes cluster",
@@ -77,6 +95,10 @@ impl KubernetesPlatform {
         }
         let cluster = Cluster::of(target).await?;
         let found = target::find(&cluster, target).await?;
+        if !faults.is_empty() {
+            let allowed = asked.limits.namespace(&found.namespace);
+            allowed.map_err(PlatformError::Unsupported)?;
+        }
         let calls = permissions::needed(target.reach, faults);
         let denied = permissions::denied(&cluster, &found.namespace, &calls).await?;
         let (missing, left_out): (Vec<_>, Vec<_>) = denied.into_iter().partition(|p| p.required);
@@ -94,6 +116,8 @@ impl KubernetesPlatform {
             cluster: cluster.clone(),
             namespace: found.namespace.clone(),
             view: View::default(),
+            limits: asked.limits.clone(),
+            lost: Lost::default(),
         };
         Ok(Self {
             target: target.clone(),
@@ -102,6 +126,7 @@ impl KubernetesPlatform {
             faults,
             calls,
             left_out,
+            run: asked.run.clone(),
             sink,
             running: Mutex::default(),
         })
@@ -114,6 +139,30 @@ impl KubernetesPlatform {
 
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps other runs off the target; a run without faults does without where it may not.
+    async fn take_lease(&self) -> Result<(), PlatformError> {
+        if self.left_out.iter().any(|p| p.resource == "leases") {
+            let text = "other runs on this target are not kept off: leases are not allowed here";
+            self.sink.note(Level::Warning, text);
+            return Ok(());
+        }
+        let Found {
+            namespace, service, ..
+        } = &self.found;
+        let lost = self.faults.lost.clone();
+        let lease = Lease::take(
+            &self.cluster,
+            namespace,
+            service,
+            &self.run,
+            lost,
+            &self.sink,
+        );
+        let lease = lease.await?;
+        self.running().lease = Some(lease);
+        Ok(())
     }
 
     /// The way that works from here, or the port-forward where that may be.
@@ -217,6 +266,7 @@ impl Platform for KubernetesPlatform {
     }
 
     async fn start(&self) -> Result<Endpoint, PlatformError> {
+        self.take_lease().await?;
         let (watches, mut listed) =
             observe::observe(&self.cluster, &self.found, &self.faults.view, &self.sink);
         self.running().watches = Some(watches);
@@ -252,8 +302,15 @@ impl Platform for KubernetesPlatform {
     }
 
     async fn stop(&self) -> Result<(), PlatformError> {
-        let Running { watches, forward } = std::mem::take(&mut *self.running());
+        let Running {
+            watches,
+            forward,
+            lease,
+        } = std::mem::take(&mut *self.running());
         drop(forward);
+        if let Some(lease) = lease {
+            lease.release(&self.sink).await;
+        }
         if let Some(mut watches) = watches {
             watches.shutdown().await;
         }

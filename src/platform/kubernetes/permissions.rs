@@ -158,6 +158,14 @@ pub fn needed<'a>(
             &["list", "watch"],
         );
     }
+    let faults: Vec<&FaultKind> = faults.into_iter().collect();
+    list.add(
+        "keep other runs off",
+        !faults.is_empty(),
+        "coordination.k8s.io",
+        "leases",
+        &["create", "delete", "get", "update"],
+    );
     for fault in faults {
         for (group, resource, verbs) in calls(fault) {
             list.add(fault.name(), true, group, resource, verbs);
@@ -334,12 +342,15 @@ mod tests {
         assert!(
             quiet
                 .iter()
-                .all(|p| matches!(p.verb, "get" | "list" | "watch")),
+                .all(|p| matches!(p.verb, "get" | "list" | "watch") || p.resource == "leases"),
             "{quiet:?}"
         );
         let kill = needed(Reach::ClusterIp, &[FaultKind::PodKill { grace: None }]);
         assert_eq!(has(&kill, "delete", "pods"), Some(true));
         assert_eq!(kill.len(), quiet.len() + 1);
+        // Who breaks things must be alone; who only sends traffic may do without.
+        assert_eq!(has(&quiet, "update", "leases"), Some(false));
+        assert_eq!(has(&kill, "update", "leases"), Some(true));
     }
 
     #[test]

@@ -55,6 +55,24 @@ pub fn owner_of(pod: &Pod) -> Owner {
     }
 }
 
+/// How important the cluster holds a pod to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Priority {
+    /// Name of its priority class.
+    pub class: Option<String>,
+    /// The number.
+    pub value: Option<i32>,
+}
+
+/// The priority of a pod.
+pub fn priority_of(pod: &Pod) -> Priority {
+    let spec = pod.spec.as_ref();
+    Priority {
+        class: spec.and_then(|s| s.priority_class_name.clone()),
+        value: spec.and_then(|s| s.priority),
+    }
+}
+
 /// Whether its Ready condition is true.
 pub fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|c| c.status == "True")
@@ -96,6 +114,8 @@ pub struct Known {
     pub labels: BTreeMap<String, String>,
     /// Its containers, in their order.
     pub containers: Vec<String>,
+    /// Its priority, as a class and as the number that the cluster made of it.
+    pub priority: Priority,
     /// Its state.
     pub state: InstanceState,
     /// Terminations told already, by container id; waiting reasons, by container and reason.
@@ -182,6 +202,7 @@ impl Pods {
                 node: None,
                 labels: pod.metadata.labels.clone().unwrap_or_default(),
                 containers: containers_of(pod),
+                priority: priority_of(pod),
                 state: InstanceState::Started,
                 told: BTreeSet::new(),
             };

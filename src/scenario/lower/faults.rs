@@ -208,6 +208,18 @@ impl Lower<'_> {
                 _ => {}
             }
         }
+        for key in ["namespaces", "priority-classes"] {
+            if let (Some(entry), Some(Target::Local(_) | Target::Url(_))) =
+                (node.entry(key), target)
+            {
+                let problem = Problem::new(entry.key_at, format!("only a cluster has {key}"));
+                self.report(problem.expected(format!("no `{key}`, or a `kubernetes` target")));
+            }
+        }
+        let names = |key: &str| -> Option<Vec<String>> {
+            let names = node.get(key)?.list()?.iter();
+            names.map(|n| n.text().map(str::to_string)).collect()
+        };
         let mut abort_when = Vec::new();
         for condition in node.get("abort-when").map(one_or_more).unwrap_or_default() {
             abort_when.push(expression::abort_when(condition.text()?).ok()?);
@@ -216,6 +228,8 @@ impl Lower<'_> {
             keep_ready,
             max_faults: parsed(node, "max-faults"),
             abort_when,
+            namespaces: names("namespaces"),
+            priority_classes: names("priority-classes").unwrap_or_default(),
         })
     }
 

@@ -281,6 +281,18 @@ pub(super) static GUARD: Object = Object {
             "Undoes everything and ends the run when this holds in every second for so long.",
         )
         .example("errors > 50% for 10s"),
+        Field::new(
+            "namespaces",
+            Shape::List(&Shape::Scalar(Scalar::Name), 1),
+            "In a cluster: only pods in these may be broken; only the target's when not given, and never kube-system unless named here.",
+        )
+        .example("[shop]"),
+        Field::new(
+            "priority-classes",
+            Shape::List(&Shape::Scalar(Scalar::Name), 1),
+            "In a cluster: pods of these system-critical priority classes may be broken too; none when not given.",
+        )
+        .example("[system-cluster-critical]"),
     ],
     ..Object::NEW
 };
