@@ -24,7 +24,8 @@ fn lean_carries_all_that_needs_nothing_more() {
         chosen(|flow| flow.transport = TransportChoice::Reqwest),
         Ok("reqwest")
     );
-    let needs: [(fn(&mut Flow), &str); 3] = [
+    type Need = (fn(&mut Flow), &'static str);
+    let needs: [Need; 3] = [
         (|flow| flow.protocol = Protocol::Http2, "HTTP/2"),
         (
             |flow| {
