@@ -52,6 +52,8 @@ struct Active {
     id: u64,
     injection: u32,
     kind: FaultKind,
+    /// The instance hit; the undo may be of something else: its node, its workload.
+    instance: String,
     undo: Undo,
     /// When it is to be undone; `None`: at the end.
     due: Option<Instant>,

@@ -22,7 +22,8 @@ struct Planned {
     injection: u32,
     spec: usize,
     changes: Vec<Change>,
-    undos: Vec<Undo>,
+    /// The instance hit, and what takes it back.
+    undos: Vec<(String, Undo)>,
 }
 
 impl Injector {
@@ -80,8 +81,8 @@ impl Injector {
         let refused = |reason| (FaultStage::Refused, names.clone(), reason);
         // One under a fault may look ready for a while, until its probes have failed often enough.
         for instance in &mut instances {
-            let mut held = self.active.iter().map(|a| a.undo.instance());
-            instance.ready &= !held.any(|name| name == instance.name);
+            let mut held = self.active.iter().map(|a| &a.instance);
+            instance.ready &= !held.any(|name| *name == instance.name);
         }
         allow(&self.guard, &instances, &victims, self.made, self.slots).map_err(refused)?;
         let (mut changes, mut undos) = (Vec::new(), Vec::new());
@@ -102,7 +103,7 @@ impl Injector {
                     spec.kind.name()
                 )));
             }
-            undos.extend(undo);
+            undos.extend(undo.map(|undo| (victim.name.clone(), undo)));
             changes.push(change);
         }
         Ok(Planned {
@@ -128,12 +129,13 @@ impl Injector {
     ) -> Result<(), String> {
         let before = self.active.len();
         let mut written = Ok(());
-        for undo in &planned.undos {
+        for (instance, undo) in &planned.undos {
             match self.ledger.add(planned.injection, undo) {
                 Ok(id) => self.active.push(Active {
                     id,
                     injection: planned.injection,
                     kind: self.specs[planned.spec].kind.clone(),
+                    instance: instance.clone(),
                     undo: undo.clone(),
                     due: None,
                     over: false,
@@ -248,7 +250,7 @@ impl Injector {
             if active.injection != planned.injection {
                 continue;
             }
-            let made = hit.iter().any(|name| name == active.undo.instance());
+            let made = hit.iter().any(|name| *name == active.instance);
             active.due = if made {
                 lasts.map(|lasts| now + lasts)
             } else {
