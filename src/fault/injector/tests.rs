@@ -134,6 +134,12 @@ impl Platform for Memory {
                 pid: 1,
                 start_ticks: 1,
             }),
+            FaultKind::Cordon => Some(Undo::Restore {
+                cluster: "c".into(),
+                kind: "Node".into(),
+                namespace: None,
+                name: "node-1".into(),
+            }),
             other => Some(Undo::RestoreRoute {
                 instance,
                 fault: other.name().into(),
@@ -351,6 +357,14 @@ async fn traffics_end_ends_the_run_and_the_rest_is_undone_latest_first() {
     assert_eq!(rig.undo_all().await, []);
     assert_eq!(rig.calls()[3..], ["10 undo c", "10 undo b", "10 undo a"]);
     assert_eq!(rig.pending(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_on_what_an_instance_stands_on_lasts_as_long_as_it_says() {
+    let specs = vec![on("a", FaultKind::Cordon, 1, Some(5))];
+    let mut rig = Rig::new(specs, Setup::default());
+    rig.run(60).await;
+    assert_eq!(rig.calls(), ["1 cordon a", "6 undo node-1"]);
 }
 
 #[tokio::test(start_paused = true)]
