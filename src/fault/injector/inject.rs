@@ -250,7 +250,7 @@ impl Injector {
             if active.injection != planned.injection {
                 continue;
             }
-            let made = hit.iter().any(|name| *name == active.instance);
+            let made = hit.contains(&active.instance);
             active.due = if made {
                 lasts.map(|lasts| now + lasts)
             } else {
