@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use squall::judge::Ruling;
 use squall::run::RunError;
 
 /// How the program ends.
@@ -27,16 +26,6 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
-    }
-}
-
-impl From<Ruling> for Exit {
-    fn from(ruling: Ruling) -> Self {
-        match ruling {
-            Ruling::Pass => Exit::Pass,
-            Ruling::Fail => Exit::Fail,
-            Ruling::Inconclusive => Exit::Inconclusive,
-        }
     }
 }
 

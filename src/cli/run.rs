@@ -3,8 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use squall::judge::Ruling;
-use squall::record::Ended;
+use squall::judge;
 use squall::report::{Judged, Style};
 use squall::run::{self, Options, Progress};
 
@@ -60,12 +59,11 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
 
 /// The exit code of a run: aborted, or what its verdicts say.
 pub fn exit_of(run: &Judged<'_>) -> Exit {
-    match (&run.summary.ended, run.overall()) {
-        (Some(Ended::Aborted { .. }), _) => Exit::Aborted,
-        (_, Some(ruling)) => ruling.into(),
-        // Nothing was expected, so nothing failed; but half a run shows nothing.
-        (Some(Ended::Completed), None) => Exit::Pass,
-        (None, None) => Ruling::Inconclusive.into(),
+    match judge::exit_code(run.verdicts, run.summary.ended.as_ref()) {
+        0 => Exit::Pass,
+        1 => Exit::Fail,
+        3 => Exit::Inconclusive,
+        _ => Exit::Aborted,
     }
 }
 
