@@ -103,15 +103,15 @@ kind: KubeletConfiguration
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $S/pki/ca.crt}}
 authorization: {mode: Webhook}
 cgroupDriver: cgroupfs
-cgroupRoot: /kn$i
+cgroupRoot: /${CG}kn$i
 failSwapOn: false
 nodeStatusUpdateFrequency: 2s
 evictionHard: {memory.available: "50Mi", nodefs.available: "1%", imagefs.available: "1%"}
 imageGCHighThresholdPercent: 100
 ${KUBELET_YAML:-}
 C
-  local c; for c in /sys/fs/cgroup/*/; do mkdir -p ${c}kn$i
-    [ -f ${c}cpuset.cpus ] && { cat ${c}cpuset.cpus >${c}kn$i/cpuset.cpus; cat ${c}cpuset.mems >${c}kn$i/cpuset.mems; }; true; done
+  local c; for c in /sys/fs/cgroup/*/; do mkdir -p $c${CG}kn$i
+    [ -f ${c}cpuset.cpus ] && { cat ${c}cpuset.cpus >$c${CG}kn$i/cpuset.cpus; cat ${c}cpuset.mems >$c${CG}kn$i/cpuset.mems; }; true; done
   # A mount namespace a node: the kubelet's logs are always in /var/log/pods, and each kubelet removes there what
   # it does not know, the other nodes' logs among it.
   mkdir -p $N/logs
@@ -214,7 +214,7 @@ down)
   ls -d /var/log/pods/* /var/log/containers/* 2>/dev/null | grep -vxF -f $S/before.logs | xargs -r rm -rf
   for ns in $(cat $S/netns 2>/dev/null); do
     ip netns del $ns
-    for c in /sys/fs/cgroup/*/$ns; do [ -d $c ] && find $c -depth -type d -exec rmdir {} + 2>/dev/null; done
+    for c in /sys/fs/cgroup/*/$CG$ns; do [ -d $c ] && find $c -depth -type d -exec rmdir {} + 2>/dev/null; done
   done
   rm -rf "$S"
   [ ! -e "$S" ] || die "could not remove $S"

@@ -6,6 +6,9 @@ HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 BIN=${SQUALL_TESTBED_BIN:-${XDG_CACHE_HOME:-$HOME/.cache}/squall/kubernetes}
 # Everything one cluster writes; down.sh removes it whole.
 S=${SQUALL_TESTBED_STATE:-/var/lib/squall-testbed}
+# What the nodes' cgroups begin with: clusters in mount namespaces of their own (each with its own /run/netns,
+# /var/log/pods and state folder) still share the cgroup tree.
+CG=${SQUALL_TESTBED_CGROUP:-}
 CLIENT_NS=kcp
 IMAGE=testbed.local/squall:dev
 

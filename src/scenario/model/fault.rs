@@ -1,0 +1,241 @@
+//! Faults, whom they hit and when, and the guard that bounds them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::expect::Bound;
+use crate::scenario::units::{Ratio, duration, duration_opt};
+
+/// A fault, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FaultSpec {
+    /// Shown in reports; made from the kind when not given.
+    pub name: String,
+    /// First injection, counted from the start of traffic.
+    #[serde(with = "duration")]
+    pub at: Duration,
+    /// Again and again at this distance.
+    #[serde(default, with = "duration_opt")]
+    pub every: Option<Duration>,
+    /// At most so many injections; without it `every` goes on until traffic ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// Undone after so long; without it at the end of the run (where it can be undone at all).
+    #[serde(default, with = "duration_opt", rename = "for")]
+    pub lasts: Option<Duration>,
+    /// What is done.
+    pub kind: FaultKind,
+    /// To whom.
+    pub select: Select,
+}
+
+/// What a fault does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// SIGKILL: the process is gone, nothing is said to anybody.
+    Kill,
+    /// SIGTERM, then SIGKILL after the grace: what an orchestrator does in a rollout.
+    Stop {
+        /// Between the two.
+        #[serde(with = "duration")]
+        grace: Duration,
+    },
+    /// SIGSTOP: connections stay open, nothing answers. Undone by SIGCONT.
+    Freeze,
+    /// The balancer holds each chunk of bytes back, both ways.
+    Delay {
+        /// For so long.
+        #[serde(with = "duration")]
+        latency: Duration,
+        /// Plus or minus up to so long.
+        #[serde(default, with = "duration")]
+        jitter: Duration,
+    },
+    /// The balancer swallows this share of new connections: accepted, never answered.
+    Drop {
+        /// The share.
+        share: Ratio,
+    },
+    /// The balancer resets this share of new connections, and with 100% the open ones too.
+    Reset {
+        /// The share.
+        share: Ratio,
+    },
+    /// The balancer passes nothing on, on open and new connections alike.
+    BlackHole,
+    /// Deletes the pod; the cluster makes another.
+    PodKill {
+        /// Its grace; 0s kills at once and without the node's word, the pod's own when absent.
+        #[serde(default, with = "duration_opt")]
+        grace: Option<Duration>,
+    },
+    /// Asks for the pod's eviction, which its disruption budget may forbid.
+    Evict {
+        /// Asked again until then; a budget that still forbids it has held.
+        #[serde(with = "duration")]
+        deadline: Duration,
+    },
+    /// Signals the first process of a container, from inside it.
+    ContainerKill {
+        /// Which container; the pod's first when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<String>,
+        /// Name of the signal, without SIG.
+        signal: String,
+    },
+    /// Marks the pod's node unschedulable. Undone by the opposite.
+    Cordon,
+    /// Cordons the pod's node and evicts what runs on it, but daemons and static pods.
+    Drain {
+        /// Each eviction is asked for again until then.
+        #[serde(with = "duration")]
+        deadline: Duration,
+    },
+    /// Sets the number of replicas of the pod's workload. Undone by setting the old one.
+    Scale {
+        /// To so many.
+        replicas: u32,
+    },
+    /// Rolls the pod's workload out again, as `kubectl rollout restart` does.
+    RolloutRestart,
+    /// Rolls out a version of the pod's workload that never becomes ready. Undone by the old image.
+    BadRollout {
+        /// The image that does not exist.
+        image: String,
+    },
+}
+
+impl FaultKind {
+    /// The kind's name in a scenario.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FaultKind::Kill => "kill",
+            FaultKind::Stop { .. } => "stop",
+            FaultKind::Freeze => "freeze",
+            FaultKind::Delay { .. } => "delay",
+            FaultKind::Drop { .. } => "drop",
+            FaultKind::Reset { .. } => "reset",
+            FaultKind::BlackHole => "black-hole",
+            FaultKind::PodKill { .. } => "pod-kill",
+            FaultKind::Evict { .. } => "evict",
+            FaultKind::ContainerKill { .. } => "container-kill",
+            FaultKind::Cordon => "cordon",
+            FaultKind::Drain { .. } => "drain",
+            FaultKind::Scale { .. } => "scale",
+            FaultKind::RolloutRestart => "rollout-restart",
+            FaultKind::BadRollout { .. } => "bad-rollout",
+        }
+    }
+    /// Whether only a cluster can make it, and no local target.
+    pub fn is_of_cluster(&self) -> bool {
+        !matches!(
+            self,
+            FaultKind::Kill
+                | FaultKind::Stop { .. }
+                | FaultKind::Freeze
+                | FaultKind::Delay { .. }
+                | FaultKind::Drop { .. }
+                | FaultKind::Reset { .. }
+                | FaultKind::BlackHole
+        )
+    }
+    /// Whether the instance is gone afterwards and a replacement must come.
+    pub fn ends_instance(&self) -> bool {
+        matches!(
+            self,
+            FaultKind::Kill
+                | FaultKind::Stop { .. }
+                | FaultKind::PodKill { .. }
+                | FaultKind::Evict { .. }
+                | FaultKind::Drain { .. }
+        )
+    }
+}
+
+/// Label by which an instance shows the node that it runs on, where its platform has nodes.
+pub const NODE_LABEL: &str = "squall.node";
+/// Label for the zone of that node.
+pub const ZONE_LABEL: &str = "squall.zone";
+/// Label for what makes and replaces it: `Deployment/front`.
+pub const OWNER_LABEL: &str = "squall.owner";
+
+/// Which instances a fault hits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Select {
+    /// Only these, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Only those with all these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How many of them.
+    #[serde(default)]
+    pub pick: Pick,
+}
+
+/// How many of the selected.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pick {
+    /// So many, at random by the seed.
+    Count(u32),
+    /// This share of them, rounded down but at least one.
+    Share(Ratio),
+    /// All.
+    All,
+}
+
+impl Default for Pick {
+    fn default() -> Self {
+        Pick::Count(1)
+    }
+}
+
+/// What may be broken, and when to give up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Guard {
+    /// At least this share or count of the instances must stay ready, counting those about to be hit as not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_ready: Option<KeepReady>,
+    /// At most so many injections in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_faults: Option<u32>,
+    /// Any of these undoes everything and ends the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abort_when: Vec<AbortWhen>,
+    /// Namespaces of a cluster whose pods may be broken; only the target's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<String>>,
+    /// System-critical priority classes whose pods may be broken all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub priority_classes: Vec<String>,
+}
+
+/// How many instances must stay ready.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeepReady {
+    /// A share of all instances, rounded up.
+    Share(Ratio),
+    /// So many.
+    Count(u32),
+}
+
+/// A condition that ends the run: `errors > 50% for 10s`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AbortWhen {
+    /// As written.
+    pub text: String,
+    /// Metric, comparison and bound, taken over each second.
+    pub bound: Bound,
+    /// In every second for so long.
+    #[serde(with = "duration")]
+    pub lasts: Duration,
+}
