@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::record::{FaultEvent, FaultStage, Micros, Record, UndoEvent, What};
+use crate::scenario::{Effect, FaultKind};
 
 /// One injection of a fault.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub(crate) struct Injection {
     pub name: String,
     /// The kind's name.
     pub fault: String,
+    /// What it does to an instance.
+    pub effect: Effect,
+    /// Whether it is in force until it is taken back.
+    pub lasting: bool,
     /// Last stage reached.
     pub stage: FaultStage,
     /// Why it was refused or failed.
@@ -39,11 +44,11 @@ impl Injection {
     }
     /// Whether the instance is gone afterwards.
     pub fn ends_instance(&self) -> bool {
-        matches!(self.fault.as_str(), "kill" | "stop")
+        matches!(self.effect, Effect::Death | Effect::Retirement)
     }
     /// Whether a balancer that watches readiness must take the instance out: it is gone, or answers nothing.
     pub fn must_leave_endpoints(&self) -> bool {
-        self.ends_instance() || self.fault == "freeze"
+        self.ends_instance() || self.effect == Effect::Silence
     }
     /// The moment times are counted from.
     pub fn at(&self) -> Micros {
@@ -80,6 +85,13 @@ pub(crate) fn injections(record: &Record) -> Vec<Injection> {
     found.into_values().collect()
 }
 
+/// What was injected. `None` where the scenario has no such fault, as in a record put together by hand: nothing is
+/// asked of the system then, and it may have hidden anything.
+pub(crate) fn kind_of<'a>(record: &'a Record, event: &FaultEvent) -> Option<&'a FaultKind> {
+    let spec = record.header.scenario.faults.get(event.spec)?;
+    (spec.kind.name() == event.fault).then_some(&spec.kind)
+}
+
 fn note_stage(
     found: &mut BTreeMap<u32, Injection>,
     record: &Record,
@@ -87,10 +99,13 @@ fn note_stage(
     event: &FaultEvent,
 ) {
     let spec = record.header.scenario.faults.get(event.spec);
+    let kind = kind_of(record, event);
     let injection = found.entry(event.injection).or_insert_with(|| Injection {
         number: event.injection,
         name: event.name.clone(),
         fault: event.fault.clone(),
+        effect: kind.map_or(Effect::Loss, FaultKind::effect),
+        lasting: kind.is_none_or(FaultKind::is_lasting),
         stage: event.stage,
         detail: None,
         instances: Vec::new(),

@@ -13,7 +13,7 @@ use super::words::{counted, list, micros};
 use super::{Ruling, Verdict};
 use crate::record::Micros;
 use crate::scenario::units::format_duration;
-use crate::scenario::{RecoveryExpectation, Target};
+use crate::scenario::{Effect, RecoveryExpectation, Target};
 
 /// One thing found out about one injection.
 pub(super) struct Finding {
@@ -399,7 +399,7 @@ pub(super) fn restarts(c: &Context<'_>) -> bool {
 fn graceful(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
     let injection = c.injection(trace);
     let cost = trace.failures.blamed;
-    if injection.fault != "stop" || cost == 0 {
+    if injection.effect != Effect::Retirement || cost == 0 {
         return None;
     }
     let t = &c.analysis.timeline;

@@ -11,7 +11,7 @@ use super::timeline::end_of;
 use super::trace::Trace;
 use super::words::{count, counted, micros, percent, rate};
 use crate::record::Micros;
-use crate::scenario::{Bound, Metric};
+use crate::scenario::{Bound, Effect, Metric};
 
 /// So many injections are told in full besides the one that decided; the rest in one line each.
 const TOLD_IN_FULL: usize = 2;
@@ -202,10 +202,10 @@ fn warnings(c: &Context<'_>, trace: &Trace, facts: &mut Vec<Evidence>) {
             None,
         ));
     }
-    if injection.fault == "kill" {
+    if injection.effect == Effect::Death {
         cost(c, trace, facts);
     }
-    if injection.fault == "stop" && trace.failures.blamed > 0 {
+    if injection.effect == Effect::Retirement && trace.failures.blamed > 0 {
         let t = &c.analysis.timeline;
         let before = failures(t, t.judged_from, injection.began_us, &injection.instances);
         let text = format!(

@@ -8,7 +8,7 @@ use super::injection::Injection;
 use super::restore::{Criteria, Found, Range, Search};
 use super::timeline::{Scope, Timeline, end_of, micros};
 use crate::record::Micros;
-use crate::scenario::FaultPhase;
+use crate::scenario::{Effect, FaultPhase};
 
 /// An injection and what followed.
 #[derive(Debug, Clone)]
@@ -109,8 +109,8 @@ fn deadline(injection: &Injection, within: Duration) -> Option<Micros> {
 /// Until when a failure may be the injection's doing, even where the windows stayed good. A rollout also answers
 /// for the first requests to the replacement.
 fn settled(injection: &Injection, after: &Aftermath, felt_until: Micros) -> Micros {
-    let replacement = match injection.fault.as_str() {
-        "stop" => [after.ready_again_us, after.first_served_us],
+    let replacement = match injection.effect {
+        Effect::Retirement => [after.ready_again_us, after.first_served_us],
         _ => [None, None],
     };
     [
@@ -132,8 +132,7 @@ fn over(timeline: &Timeline<'_>, injection: &Injection, restored: Option<Micros>
     };
     let undone = match injection.undone_us {
         Some(undone) => undone,
-        // What ends an instance has no undo; all else is in force until it is taken back.
-        None if injection.ends_instance() => injection.at(),
+        None if !injection.lasting => injection.at(),
         None => return Micros::MAX,
     };
     tail(timeline, restored.max(undone))
@@ -170,7 +169,7 @@ impl Phases {
             .map(|trace| {
                 // Not restored when the next one came: that one's span goes on from there.
                 let until = match (trace.over_us, trace.next) {
-                    (Micros::MAX, Some(next)) if injections[trace.index].ends_instance() => {
+                    (Micros::MAX, Some(next)) if !injections[trace.index].lasting => {
                         injections[next].began_us
                     }
                     (over, _) => over,

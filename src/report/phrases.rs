@@ -145,7 +145,7 @@ pub(super) fn milestones(fault: &FaultSummary) -> Vec<Milestone> {
     let Some(zero) = fault.injected_us else {
         return Vec::new();
     };
-    let replaced = matches!(fault.fault.as_str(), "kill" | "stop");
+    let replaced = matches!(fault.fault.as_str(), "kill" | "stop" | "pod-kill" | "evict");
     let ready = if replaced {
         "replacement ready"
     } else {

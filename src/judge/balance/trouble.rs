@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::judge::injection::kind_of;
 use crate::record::{FaultStage, InstanceState, Micros, Record, What};
+use crate::scenario::{Effect, FaultKind};
 
 /// A time in which an instance was eligible though it had ended or was not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +65,9 @@ pub(crate) fn spoiled(
         let What::Fault(fault) = &event.what else {
             return None;
         };
-        let answers = matches!(fault.fault.as_str(), "kill" | "stop" | "delay");
-        if fault.stage != FaultStage::Injecting || answers {
+        let effect = kind_of(record, fault).map_or(Effect::Loss, FaultKind::effect);
+        let hides = matches!(effect, Effect::Silence | Effect::Loss);
+        if fault.stage != FaultStage::Injecting || !hides {
             return None;
         }
         Some((event.at, undone(record, fault.injection).unwrap_or(end)))

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::record::{InstanceState, Outcome};
+use crate::record::{InstanceState, Outcome, What};
 use crate::scenario::*;
 
 /// 200 requests a second for 90 s and a kill at 30 s.
@@ -152,15 +152,13 @@ fn a_balancer_that_keeps_a_dead_instance_fails() {
 
 /// A graceful stop of `shop-2` at 30 s that takes `lost` of its requests with it.
 fn stopped(lost: usize) -> Sim {
+    let grace = Duration::from_secs(5);
+    retired(FaultKind::Stop { grace }, lost)
+}
+
+fn retired(kind: FaultKind, lost: usize) -> Sim {
     let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
-    sim.inject(
-        FaultKind::Stop {
-            grace: Duration::from_secs(5),
-        },
-        "shop-2",
-        30.0,
-        None,
-    );
+    sim.inject(kind, "shop-2", 30.0, None);
     sim.push(
         at(30.0),
         instance("shop-2", "shop-2", InstanceState::Terminating),
@@ -202,6 +200,63 @@ fn a_graceful_stop_must_cost_nothing() {
         }
     });
     assert_ruling(&first(&noisy), Ruling::Pass);
+}
+
+#[test]
+fn a_pod_that_is_told_to_end_must_cost_nothing_and_one_that_is_killed_may() {
+    let pod_kill = |seconds: Option<u64>| FaultKind::PodKill {
+        grace: seconds.map(Duration::from_secs),
+    };
+    let deadline = Duration::from_secs(30);
+    for kind in [
+        pod_kill(None),
+        pod_kill(Some(30)),
+        FaultKind::Evict { deadline },
+        FaultKind::Drain { deadline },
+    ] {
+        let verdict = first(&retired(kind.clone(), 1));
+        assert_ruling(&verdict, Ruling::Fail);
+        assert!(verdict.because.contains("must cost no request"), "{kind:?}");
+        assert_ruling(&first(&retired(kind, 0)), Ruling::Pass);
+    }
+    let killed = first(&retired(pod_kill(Some(0)), 1));
+    assert_ruling(&killed, Ruling::Pass);
+    assert!(!evidence_of(&killed, "cost of the kill").is_empty());
+}
+
+#[test]
+fn a_pod_that_stays_listed_or_is_not_replaced_fails() {
+    let kind = FaultKind::PodKill { grace: None };
+    let mut listed = retired(kind.clone(), 0);
+    listed
+        .events
+        .retain(|e| !matches!(e.what, What::Endpoints { .. }) || e.at < at(29.0));
+    let verdict = first(&listed);
+    assert_ruling(&verdict, Ruling::Fail);
+    assert!(verdict.because.contains("still listed"), "{verdict:?}");
+    let mut alone = retired(kind, 0);
+    alone.events.retain(|e| {
+        !matches!(&e.what, What::Instance(i) if i.state == InstanceState::Ready && e.at > at(31.0))
+    });
+    let verdict = first(&alone);
+    assert_ruling(&verdict, Ruling::Fail);
+    assert!(verdict.because.contains("capacity"), "{verdict:?}");
+}
+
+#[test]
+fn what_is_over_once_it_is_made_leaves_time_after_it() {
+    // A container that was killed, a workload rolled out again: nothing is taken back, and the fault is over all the same.
+    let kill = FaultKind::ContainerKill {
+        container: None,
+        signal: "KILL".into(),
+    };
+    for kind in [kill, FaultKind::RolloutRestart] {
+        let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+        sim.inject(kind, "shop-2", 30.0, None);
+        let phases = crate::judge::summarize(&sim.record()).phases;
+        let after = phases.iter().find(|p| p.phase == FaultPhase::After);
+        assert!(after.is_some_and(|p| p.totals.ended > 1000), "{phases:?}");
+    }
 }
 
 #[test]
@@ -336,5 +391,3 @@ fn a_failure_in_each_second_is_a_pattern() {
     insta::assert_snapshot!(verdict.because, @"not restored within 10 s after delay of shop-1 at 20 s; from 20 s to 25 s: 10 of 500 requests due then failed (2%), limit 1%");
     assert_ruling(&build(0), Ruling::Pass);
 }
-
-use crate::record::What;

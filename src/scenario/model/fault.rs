@@ -130,6 +130,37 @@ impl FaultKind {
             FaultKind::BadRollout { .. } => "bad-rollout",
         }
     }
+    /// What it does to the instance that it hits: what judges expect of the system depends on this, not on the name.
+    pub fn effect(&self) -> Effect {
+        match self {
+            FaultKind::Kill => Effect::Death,
+            FaultKind::PodKill { grace } if *grace == Some(Duration::ZERO) => Effect::Death,
+            FaultKind::PodKill { .. }
+            | FaultKind::Stop { .. }
+            | FaultKind::Evict { .. }
+            | FaultKind::Drain { .. } => Effect::Retirement,
+            FaultKind::ContainerKill { .. } => Effect::Restart,
+            FaultKind::Freeze => Effect::Silence,
+            FaultKind::Drop { .. } | FaultKind::Reset { .. } | FaultKind::BlackHole => Effect::Loss,
+            FaultKind::Delay { .. } => Effect::Strain,
+            FaultKind::Cordon
+            | FaultKind::Scale { .. }
+            | FaultKind::RolloutRestart
+            | FaultKind::BadRollout { .. } => Effect::Change,
+        }
+    }
+    /// Whether it stays in force until it is taken back; the others are over once they are made.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(
+            self,
+            FaultKind::Kill
+                | FaultKind::Stop { .. }
+                | FaultKind::PodKill { .. }
+                | FaultKind::Evict { .. }
+                | FaultKind::ContainerKill { .. }
+                | FaultKind::RolloutRestart
+        )
+    }
     /// Whether only a cluster can make it, and no local target.
     pub fn is_of_cluster(&self) -> bool {
         !matches!(
@@ -154,6 +185,25 @@ impl FaultKind {
                 | FaultKind::Drain { .. }
         )
     }
+}
+
+/// What a fault does to the instance that it hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It is gone at once.
+    Death,
+    /// It is told to end, and may finish what it does: no request need fail.
+    Retirement,
+    /// It ends and starts again in the same place.
+    Restart,
+    /// It stays and answers nothing.
+    Silence,
+    /// It is well; connections or bytes are lost on the way to it.
+    Loss,
+    /// It is slower.
+    Strain,
+    /// Its place or its workload is changed.
+    Change,
 }
 
 /// Label by which an instance shows the node that it runs on, where its platform has nodes.
