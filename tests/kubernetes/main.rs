@@ -2,6 +2,7 @@
 
 mod bed;
 mod harness;
+mod soak;
 mod whole;
 
 use std::path::PathBuf;

@@ -12,6 +12,12 @@ use crate::harness::with_bed;
 /// The demo, four pods that take 400 ms for an answer: some forty requests are always in flight. What it counts is
 /// kept on the node, where it outlives its pod.
 fn demo(bed: &Bed, namespace: &str, counters: &Path, extra: &[&str]) {
+    let slow = ["--defect", "slow:400ms"];
+    quick_demo(bed, namespace, counters, &[&slow, extra].concat());
+}
+
+/// The same, as quick as it is.
+pub fn quick_demo(bed: &Bed, namespace: &str, counters: &Path, extra: &[&str]) {
     bed.load_demo();
     let mut args = vec![
         "--address",
@@ -21,12 +27,7 @@ fn demo(bed: &Bed, namespace: &str, counters: &Path, extra: &[&str]) {
         "--drain-delay",
         "3s",
     ];
-    args.extend([
-        "--counter-file",
-        "/counters/$(SQUALL_INSTANCE)",
-        "--defect",
-        "slow:400ms",
-    ]);
+    args.extend(["--counter-file", "/counters/$(SQUALL_INSTANCE)"]);
     args.extend(extra);
     bed.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": namespace},
         "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "web"}},
@@ -70,7 +71,7 @@ fn ended(mut child: Child, dir: &Path) -> (i32, Value) {
 }
 
 /// What a pod has counted: responses begun, and given to the kernel whole.
-fn counted(counters: &Path, pod: &str) -> (u64, u64) {
+pub fn counted(counters: &Path, pod: &str) -> (u64, u64) {
     let bytes = std::fs::read(counters.join(pod)).unwrap_or_else(|e| panic!("{pod}: {e}"));
     let number = |at| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     (number(0), number(8))
