@@ -25,7 +25,9 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         .enable_all()
         .build()?;
     let report = runtime.block_on(undo_ledger(&path, async |undo| match undo {
-        Undo::Restore { .. } => squall::platform::kubernetes::undo_detached(undo).await,
+        Undo::Restore { .. } | Undo::Remove { .. } => {
+            squall::platform::kubernetes::undo_detached(undo).await
+        }
         _ => squall::platform::local::undo_detached(undo),
     }))?;
     for pending in &report.done {

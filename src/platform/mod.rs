@@ -81,19 +81,37 @@ pub enum Undo {
         /// Its name.
         name: String,
     },
+    /// An object that was created in a cluster is removed.
+    Remove {
+        /// Address of the API server.
+        cluster: String,
+        /// `networking.k8s.io/v1`.
+        api_version: String,
+        /// `NetworkPolicy`.
+        kind: String,
+        /// Name of the resource: `networkpolicies`.
+        plural: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The pod that was marked for the object to find it; the mark goes first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        marked: Option<String>,
+    },
 }
 
 impl Undo {
     /// Whether the change stays when squall is gone. Processes and balancer of this machine go with it.
     pub fn outlives_run(&self) -> bool {
-        matches!(self, Undo::Restore { .. })
+        matches!(self, Undo::Restore { .. } | Undo::Remove { .. })
     }
 
     /// The instance concerned.
     pub fn instance(&self) -> &str {
         match self {
             Undo::Thaw { instance, .. } | Undo::RestoreRoute { instance, .. } => instance,
-            Undo::Restore { name, .. } => name,
+            Undo::Restore { name, .. } | Undo::Remove { name, .. } => name,
         }
     }
 }
@@ -104,6 +122,7 @@ impl std::fmt::Display for Undo {
             Undo::Thaw { instance, pid, .. } => write!(f, "thaw {instance} (process {pid})"),
             Undo::RestoreRoute { instance, fault } => write!(f, "lift {fault} from {instance}"),
             Undo::Restore { kind, name, .. } => write!(f, "put {kind} {name} back"),
+            Undo::Remove { kind, name, .. } => write!(f, "remove {kind} {name}"),
         }
     }
 }

@@ -13,10 +13,19 @@ pub const UNDO: &str = "squall.dev/undo";
 /// So often a change is tried again that lost against another writer.
 const TRIES: usize = 5;
 
+/// The kinds of objects that squall changes in place, with group and resource: whatever it has changed is one of
+/// these that carries the annotation.
+pub const KINDS: [(&str, &str, &str); 4] = [
+    ("Node", "", "nodes"),
+    ("Deployment", "apps", "deployments"),
+    ("StatefulSet", "apps", "statefulsets"),
+    ("Pod", "", "pods"),
+];
+
 /// An object that squall changes in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// `Node`, `Deployment` or `StatefulSet`.
+    /// One of [`KINDS`].
     pub kind: String,
     /// Its namespace, where it has one.
     pub namespace: Option<String>,
@@ -32,16 +41,12 @@ impl std::fmt::Display for Place {
 
 impl Place {
     fn api(&self, cluster: &Cluster) -> Result<Api<DynamicObject>, PlatformError> {
-        let (group, plural) = match self.kind.as_str() {
-            "Node" => ("", "nodes"),
-            "Deployment" => ("apps", "deployments"),
-            "StatefulSet" => ("apps", "statefulsets"),
-            kind => {
-                return Err(PlatformError::Unsupported(format!(
-                    "{} is a {kind}: only Deployments and StatefulSets can be scaled and rolled out",
-                    self.name
-                )));
-            }
+        let known = KINDS.iter().find(|(kind, _, _)| *kind == self.kind);
+        let Some((_, group, plural)) = known.copied() else {
+            return Err(PlatformError::Unsupported(format!(
+                "{} is a {}: only Deployments and StatefulSets can be scaled and rolled out",
+                self.name, self.kind
+            )));
         };
         let resource = ApiResource {
             group: group.into(),

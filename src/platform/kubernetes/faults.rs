@@ -13,6 +13,7 @@ use super::api::{Cluster, say};
 use super::change::{InPlace, Place, make};
 use super::guard::Limits;
 use super::lease::Lost;
+use super::owned::RunOwner;
 use super::pods::{Owner, owner_of, priority_of};
 use super::view::View;
 use crate::platform::{Change, PlatformError, Undo};
@@ -26,6 +27,8 @@ const EVICT_AGAIN: Duration = Duration::from_secs(1);
 pub struct Faults {
     /// The cluster.
     pub cluster: Cluster,
+    /// Whose is what it creates.
+    pub owner: RunOwner,
     /// The namespace.
     pub namespace: String,
     /// What is known of the pods.

@@ -17,6 +17,7 @@ use self::change::Place;
 use self::faults::Faults;
 use self::forward::Forward;
 use self::lease::{Lease, Lost};
+use self::owned::{Kind, RunOwner};
 use self::permissions::Permission;
 use self::target::{Found, Way};
 use self::view::View;
@@ -32,6 +33,7 @@ mod guard;
 mod lazy;
 mod lease;
 mod observe;
+pub mod owned;
 pub mod permissions;
 pub mod pods;
 mod signal;
@@ -114,6 +116,7 @@ impl KubernetesPlatform {
         }
         let faults = Faults {
             cluster: cluster.clone(),
+            owner: RunOwner::default(),
             namespace: found.namespace.clone(),
             view: View::default(),
             limits: asked.limits.clone(),
@@ -135,6 +138,11 @@ impl KubernetesPlatform {
     /// The cluster it is connected to.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Where it is said what object stands for the run: all that is created later belongs to that.
+    pub fn run_owner(&self) -> &RunOwner {
+        &self.faults.owner
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
@@ -320,11 +328,22 @@ impl Platform for KubernetesPlatform {
 
 /// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in.
 pub async fn undo_detached(change: &Undo) -> Result<(), PlatformError> {
-    let Undo::Restore { cluster, .. } = change else {
+    let (Undo::Restore { cluster, .. } | Undo::Remove { cluster, .. }) = change else {
         return Err(PlatformError::Failed("not of a Kubernetes cluster".into()));
     };
     let cluster = Cluster::at(cluster).await?;
     undo(&cluster, change).await
+}
+
+/// An undo is of the cluster that its change was made in.
+fn is_in(cluster: &Cluster, server: &str, kind: &str, name: &str) -> Result<(), PlatformError> {
+    if server == cluster.server {
+        return Ok(());
+    }
+    Err(PlatformError::Failed(format!(
+        "{kind} {name} is in the cluster at {server}, and context {} leads to {}",
+        cluster.context, cluster.server
+    )))
 }
 
 /// Takes a change back; works without the Service, for a ledger whose run is over.
@@ -336,18 +355,38 @@ pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
             namespace,
             name,
         } => {
-            if server != &cluster.server {
-                return Err(PlatformError::Failed(format!(
-                    "{kind} {name} is in the cluster at {server}, and context {} leads to {}",
-                    cluster.context, cluster.server
-                )));
-            }
+            is_in(cluster, server, kind, name)?;
             let place = Place {
                 kind: kind.clone(),
                 namespace: namespace.clone(),
                 name: name.clone(),
             };
             change::restore(cluster, &place).await
+        }
+        Undo::Remove {
+            cluster: server,
+            api_version,
+            kind,
+            plural,
+            namespace,
+            name,
+            marked,
+        } => {
+            is_in(cluster, server, kind, name)?;
+            if let Some(pod) = marked {
+                let place = Place {
+                    kind: "Pod".into(),
+                    namespace: Some(namespace.clone()),
+                    name: pod.clone(),
+                };
+                change::restore(cluster, &place).await?;
+            }
+            let kind = Kind {
+                api_version: api_version.clone(),
+                kind: kind.clone(),
+                plural: plural.clone(),
+            };
+            owned::remove(cluster, &kind, (namespace, name)).await
         }
         other => Err(PlatformError::Failed(format!(
             "not of a Kubernetes cluster: {}",

@@ -1,0 +1,159 @@
+//! What squall creates in the cluster: always for the run that needs it, so that it goes when the run is gone.
+
+use std::sync::{Arc, OnceLock};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Api;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
+use serde_json::{Value, json};
+
+use super::api::Cluster;
+use crate::platform::PlatformError;
+
+/// The object that stands for the run in the cluster, once there is one. The cluster's garbage collector removes what
+/// it owns when it goes, whoever is left to care.
+#[derive(Debug, Clone, Default)]
+pub struct RunOwner(Arc<OnceLock<OwnerReference>>);
+
+impl RunOwner {
+    /// Says which object it is; the first word counts.
+    pub fn set(&self, owner: OwnerReference) {
+        let _ = self.0.set(owner);
+    }
+
+    /// The owner of what is created from now on; `None` while nothing stands for the run.
+    pub fn run_owner(&self) -> Option<OwnerReference> {
+        self.0.get().cloned()
+    }
+}
+
+/// A kind of objects that squall creates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kind {
+    /// `networking.k8s.io/v1`.
+    pub api_version: String,
+    /// `NetworkPolicy`.
+    pub kind: String,
+    /// `networkpolicies`.
+    pub plural: String,
+}
+
+impl Kind {
+    fn api(&self, cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
+        let (group, version) = self
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", &self.api_version));
+        let resource = ApiResource {
+            group: group.into(),
+            version: version.into(),
+            api_version: self.api_version.clone(),
+            kind: self.kind.clone(),
+            plural: self.plural.clone(),
+        };
+        Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+    }
+}
+
+/// The object as it is sent: its kind, its name, and the run it belongs to.
+fn owned(
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+    spec: &Value,
+    owner: Option<&OwnerReference>,
+) -> Value {
+    let mut object = json!({
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "squall"},
+        },
+        "spec": spec,
+    });
+    if let Some(owner) = owner {
+        object["metadata"]["ownerReferences"] = json!([owner]);
+    }
+    object
+}
+
+/// Creates an object for the run. One of that name is there already only if a fault is not undone: an error.
+pub async fn create(
+    cluster: &Cluster,
+    owner: &RunOwner,
+    kind: &Kind,
+    (namespace, name): (&str, &str),
+    spec: &Value,
+) -> Result<(), PlatformError> {
+    let object = owned(kind, namespace, name, spec, owner.run_owner().as_ref());
+    let object: DynamicObject = serde_json::from_value(object)
+        .map_err(|e| PlatformError::Failed(format!("{} {name}: {e}", kind.kind)))?;
+    let api = kind.api(cluster, namespace);
+    let doing = format!("create {} {name}", kind.kind);
+    let params = PostParams {
+        field_manager: Some("squall".into()),
+        ..PostParams::default()
+    };
+    let created = api.create(&params, &object);
+    cluster.call(&doing, created).await.map(drop)
+}
+
+/// The object as it is now.
+pub async fn get(
+    cluster: &Cluster,
+    kind: &Kind,
+    (namespace, name): (&str, &str),
+) -> Result<Option<DynamicObject>, PlatformError> {
+    let api = kind.api(cluster, namespace);
+    let doing = format!("read {} {name}", kind.kind);
+    cluster.call(&doing, api.get_opt(name)).await
+}
+
+/// Removes an object; one that is gone, or of a kind that is gone, is a success.
+pub async fn remove(
+    cluster: &Cluster,
+    kind: &Kind,
+    (namespace, name): (&str, &str),
+) -> Result<(), PlatformError> {
+    let api = kind.api(cluster, namespace);
+    let doing = format!("remove {} {name}", kind.kind);
+    let removed = async {
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    };
+    cluster.call(&doing, removed).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_created_belongs_to_the_run_as_soon_as_something_stands_for_it() {
+        let kind = Kind {
+            api_version: "networking.k8s.io/v1".into(),
+            kind: "NetworkPolicy".into(),
+            plural: "networkpolicies".into(),
+        };
+        let run = RunOwner::default();
+        let object = owned(&kind, "shop", "p", &json!({}), run.run_owner().as_ref());
+        assert_eq!(object["metadata"].get("ownerReferences"), None);
+        run.set(OwnerReference {
+            api_version: "batch/v1".into(),
+            kind: "Job".into(),
+            name: "squall-run".into(),
+            uid: "u-1".into(),
+            ..OwnerReference::default()
+        });
+        let object = owned(&kind, "shop", "p", &json!({}), run.run_owner().as_ref());
+        assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u-1");
+        assert_eq!(
+            object["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+            "squall"
+        );
+    }
+}
