@@ -266,6 +266,15 @@ pub(crate) fn failures(
     sum
 }
 
+/// What failed on an injection's instances anyway: in the seconds that were over when it began. The second in which it
+/// began may hold its own failures, and they would excuse themselves.
+pub(crate) fn background(timeline: &Timeline<'_>, injection: &Injection) -> Failures {
+    let ends = timeline.seconds.iter().map(|interval| end_of(interval));
+    let until = ends.filter(|end| *end <= injection.began_us).max();
+    let from = timeline.judged_from;
+    failures(timeline, from, until.unwrap_or(from), &injection.instances)
+}
+
 /// The public summary of an injection.
 pub(crate) fn summarize(
     injection: &Injection,

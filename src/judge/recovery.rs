@@ -3,7 +3,7 @@
 
 use super::analysis::Analysis;
 use super::bounds::above_background;
-use super::impact::failures;
+use super::impact::background;
 use super::injection::Injection;
 use super::recovery_evidence::{evidence, window_words};
 use super::restore::criteria;
@@ -402,8 +402,7 @@ fn graceful(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
     if injection.effect != Effect::Retirement || cost == 0 {
         return None;
     }
-    let t = &c.analysis.timeline;
-    let before = failures(t, t.judged_from, injection.began_us, &injection.instances);
+    let before = background(&c.analysis.timeline, injection);
     above_background(cost, trace.failures.ended, before.blamed, before.ended).then(|| {
         Finding::fail(format!(
             "a graceful stop must cost no request, but {} failed on the instance or its connections after {}",

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Evidence;
 use super::bounds::{Tally, WindowCall, call_window, is_latency};
-use super::impact::failures;
+use super::impact::background;
 use super::recovery::{Context, restarts};
 use super::slo::shown;
 use super::timeline::end_of;
@@ -206,8 +206,7 @@ fn warnings(c: &Context<'_>, trace: &Trace, facts: &mut Vec<Evidence>) {
         cost(c, trace, facts);
     }
     if injection.effect == Effect::Retirement && trace.failures.blamed > 0 {
-        let t = &c.analysis.timeline;
-        let before = failures(t, t.judged_from, injection.began_us, &injection.instances);
+        let before = background(&c.analysis.timeline, injection);
         let text = format!(
             "{} of {} on it or its connections; before the fault {} of {}",
             count(trace.failures.blamed),

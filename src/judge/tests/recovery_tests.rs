@@ -260,6 +260,29 @@ fn what_is_over_once_it_is_made_leaves_time_after_it() {
 }
 
 #[test]
+fn failures_of_the_second_in_which_a_stop_began_do_not_excuse_it() {
+    // Injections of the other tests fall on the border between two seconds, real ones anywhere.
+    for moment in [30.002, 30.5, 30.9] {
+        let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+        sim.inject(FaultKind::PodKill { grace: None }, "shop-2", moment, None);
+        sim.unlist("shop-2", moment + 0.01);
+        sim.push(
+            at(moment + 0.05),
+            instance("shop-2", "shop-2", InstanceState::Ended),
+        );
+        sim.change_on("shop-2", moment, moment + 0.05, |r| {
+            r.fail(Outcome::Closed, 5 * MS);
+        });
+        sim.change_on("shop-2", moment + 0.05, 33.0, |r| {
+            r.instance = "shop-3".into();
+        });
+        sim.replace("shop-2", 33.0);
+        let verdict = first(&sim);
+        assert_ruling(&verdict, Ruling::Fail);
+    }
+}
+
+#[test]
 fn injections_that_follow_too_fast_are_told_apart_or_not_judged() {
     let twice = |second: f64| {
         let mut sim = killed(3.0, Some(5.0));
