@@ -2,6 +2,7 @@
 
 mod bed;
 mod harness;
+mod shipped;
 mod soak;
 mod whole;
 
@@ -605,18 +606,6 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
             ],
         );
     });
-}
-
-#[test]
-fn the_shipped_scenario_is_valid() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/scenarios/kubernetes/pod-kill.yaml"
-    );
-    let scenario = squall::scenario::load(path.as_ref(), &|_| None)
-        .unwrap_or_else(|problems| panic!("{problems}"));
-    let kinds: Vec<_> = scenario.faults.iter().map(|f| f.kind.name()).collect();
-    assert_eq!(kinds, ["pod-kill", "pod-kill"]);
 }
 
 #[test]
