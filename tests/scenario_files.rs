@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use cases::{BASE, CASES};
 use proptest::prelude::*;
 use squall::scenario::{
-    self, InitLoad, InitOptions, InitTarget, Problems, Scenario, Secret, parse, units::Rate,
+    self, Direction, FaultKind, InitLoad, InitOptions, InitTarget, Op, Problems, Scenario, Secret,
+    parse, units::Rate,
 };
 
 fn no_env(_: &str) -> Option<String> {
@@ -443,6 +444,82 @@ fn what_init_writes_is_valid() {
                 assert!(schema.is_valid(&as_json(&text)), "{text}");
             }
         }
+    }
+}
+
+/// A scenario for a cluster with these lines as its fault.
+fn in_cluster(fault: &str) -> String {
+    let local =
+        "  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\n";
+    assert!(BASE.contains(local));
+    BASE.replace(local, "  kubernetes: { service: front }\n")
+        .replace("    kill: { pick: 1 }\n", fault)
+}
+
+#[test]
+fn faults_of_a_cluster_are_read_and_survive_the_record() {
+    let schema = schema();
+    let fault = |text: &str| {
+        let text = in_cluster(text);
+        let made = read(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let errors: Vec<_> = schema
+            .iter_errors(&as_json(&text))
+            .map(|e| e.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{text}: {errors:?}");
+        assert_eq!(round_trip(&made), made);
+        made.faults[0].clone()
+    };
+    let made = fault(
+        "    when: ready >= 2\n    after: rollout\n    within: 9s\n    cpu-stress: { owner: StatefulSet/db, ready: true }\n",
+    );
+    let when = made.when.unwrap();
+    assert_eq!(
+        (when.ready, when.after_rollout),
+        (Some((Op::AtLeast, 2)), true)
+    );
+    assert_eq!(when.within, Some(std::time::Duration::from_secs(9)));
+    assert!(made.select.ready && made.select.labels["squall.owner"] == "StatefulSet/db");
+    assert!(matches!(made.kind, FaultKind::CpuStress { workers: 1, .. }));
+    for (text, expected) in [
+        ("partition:", Direction::Both),
+        ("partition: { from: { app: a } }", Direction::Ingress),
+        ("partition: { to: { app: a } }", Direction::Egress),
+        (
+            "partition: { from: { app: a }, to: { app: b } }",
+            Direction::Both,
+        ),
+        (
+            "partition: { direction: both, to: { app: b } }",
+            Direction::Both,
+        ),
+    ] {
+        let made = fault(&format!("    {text}\n")).kind;
+        assert!(
+            matches!(made, FaultKind::Partition { direction, .. } if direction == expected),
+            "{text}: {made:?}"
+        );
+    }
+    fault("    node-loss: { node: n2, down: \"off {node}\", up: \"on {node}\" }\n");
+    for (text, says) in [
+        (
+            "    partition: { direction: egress, from: { a: b } }\n",
+            "`from` says nothing about that direction",
+        ),
+        (
+            "    memory-stress: { size: 0B }\n",
+            "`0B` is not a size above 0B",
+        ),
+        (
+            "    kill:\n",
+            "`kill` cannot be done to a `kubernetes` target",
+        ),
+    ] {
+        let problems = read(&in_cluster(text)).unwrap_err().to_string();
+        assert!(
+            problems.contains(says) && problems.contains("1 problem "),
+            "{problems}"
+        );
     }
 }
 

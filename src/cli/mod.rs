@@ -1,6 +1,7 @@
 //! The command line: one file a command. Commands are thin: they read flags, call the library, map to exit codes.
 
 mod completions;
+mod connect;
 pub mod exit;
 mod explain;
 mod files;
@@ -9,6 +10,7 @@ mod judge;
 pub mod log;
 mod plan;
 mod run;
+mod stress;
 mod undo;
 
 use clap::{Parser, Subcommand};
@@ -59,11 +61,16 @@ enum Command {
     Explain(explain::Args),
     /// Run the demo shop: a small real service to try squall on.
     Demo(squall::demo::Options),
+    /// Use up CPU and memory for a bounded time, and say what was used.
+    Stress(stress::Args),
     /// Print completions for a shell, to standard output.
     Completions(completions::Args),
     /// Start a command that dies with squall (used by the local platform).
     #[command(name = "__exec", hide = true)]
     Exec(files::ExecArgs),
+    /// Say whether an address takes a connection from here (used by the Kubernetes platform).
+    #[command(name = "__connect", hide = true)]
+    Connect(connect::Args),
     /// End process groups when squall is gone (used by the local platform).
     #[command(name = "__reaper", hide = true)]
     Reaper,
@@ -83,6 +90,8 @@ impl Cli {
             Command::Undo(args) => undo::main(args),
             Command::Explain(args) => explain::main(args),
             Command::Demo(options) => Ok(demo(options)),
+            Command::Stress(args) => stress::main(args),
+            Command::Connect(args) => Ok(connect::main(args)),
             Command::Completions(args) => completions::main(args),
             Command::Exec(args) => files::exec(args),
             Command::Reaper => {

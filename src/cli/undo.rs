@@ -25,6 +25,9 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         .enable_all()
         .build()?;
     let report = runtime.block_on(undo_ledger(&path, async |undo| match undo {
+        Undo::Run { command, dir, .. } => {
+            squall::platform::kubernetes::run_command(command, dir).await
+        }
         Undo::Restore { .. } | Undo::Remove { .. } => {
             squall::platform::kubernetes::undo_detached(undo).await
         }

@@ -1,15 +1,75 @@
 //! Whether a fault may be made, and when the run must be given up: pure decisions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::platform::Instance;
 use crate::record::{Interval, Micros, latency};
-use crate::scenario::{AbortWhen, Bound, Guard, KeepReady, Limit, Metric};
+use crate::scenario::{
+    AbortWhen, Bound, FaultKind, Guard, KeepReady, Limit, Metric, NODE_LABEL, OWNER_LABEL,
+};
+
+/// So many places of each owner; where a platform has no owners, all are one's.
+pub type Places = BTreeMap<String, usize>;
+
+fn owner(instance: &Instance) -> String {
+    instance
+        .labels
+        .get(OWNER_LABEL)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// The places that these instances fill.
+pub fn places(instances: &[Instance]) -> Places {
+    let mut slots: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for instance in instances {
+        slots
+            .entry(owner(instance))
+            .or_default()
+            .insert(&instance.slot);
+    }
+    slots
+        .into_iter()
+        .map(|(owner, slots)| (owner, slots.len()))
+        .collect()
+}
+
+/// All that a fault takes away, whoever was chosen: what stands on the node, what the workload loses.
+pub fn struck(kind: &FaultKind, victims: &[Instance], instances: &[Instance]) -> Vec<Instance> {
+    let alive = instances.iter().filter(|i| i.alive);
+    let of_same = |label: &str, i: &Instance| {
+        let wanted = i.labels.get(label);
+        wanted.is_some() && victims.iter().any(|v| v.labels.get(label) == wanted)
+    };
+    if kind.is_of_node() {
+        let mut all = victims.to_vec();
+        all.extend(
+            alive
+                .filter(|i| of_same(NODE_LABEL, i) && !victims.contains(i))
+                .cloned(),
+        );
+        return all;
+    }
+    let FaultKind::Scale { replicas } = kind else {
+        return victims.to_vec();
+    };
+    // Which of them go is the cluster's choice; how many is not.
+    let mut left: Places = BTreeMap::new();
+    let mut lost = Vec::new();
+    for instance in alive.filter(|i| of_same(OWNER_LABEL, i)) {
+        let kept = left.entry(owner(instance)).or_default();
+        *kept += 1;
+        if *kept > *replicas as usize {
+            lost.push(instance.clone());
+        }
+    }
+    lost
+}
 
 /// Whether the guard lets an injection hit `victims`; the reason if not.
 ///
-/// Ready afterwards are those that are ready now and are not hit. A share is of `total_slots`, the places that the
-/// system has, not of what happens to be alive. Without `keep-ready` there is no limit: to take down everything is
+/// Ready afterwards are those that are ready now and are not hit; each owner of one that is hit must keep enough. A
+/// share is of `slots`, the places that the owner has, not of what happens to be alive. Without `keep-ready` there is no limit: to take down everything is
 /// a legitimate experiment on instances that the run itself has started, and a limit that nobody asked for would
 /// turn the experiment that was asked for into a refusal.
 pub fn allow(
@@ -17,7 +77,7 @@ pub fn allow(
     instances: &[Instance],
     victims: &[Instance],
     made_so_far: u32,
-    total_slots: usize,
+    slots: &Places,
 ) -> Result<(), String> {
     if let Some(max) = guard.max_faults
         && made_so_far >= max
@@ -29,8 +89,26 @@ pub fn allow(
     let Some(keep) = guard.keep_ready else {
         return Ok(());
     };
+    let owners: BTreeSet<String> = victims.iter().map(owner).collect();
+    owners.iter().try_for_each(|of| {
+        let own = instances.iter().filter(|i| owner(i) == *of);
+        let slots = slots.get(of).copied().unwrap_or_default();
+        enough(keep, own, victims, slots).map_err(|why| match of.is_empty() {
+            true => why,
+            false => format!("{why} ({of})"),
+        })
+    })
+}
+
+/// Whether enough of one owner's instances stay ready.
+fn enough<'a>(
+    keep: KeepReady,
+    instances: impl Iterator<Item = &'a Instance>,
+    victims: &[Instance],
+    total_slots: usize,
+) -> Result<(), String> {
     let hit: BTreeSet<&str> = victims.iter().map(|v| v.name.as_str()).collect();
-    let ready = instances.iter().filter(|i| i.alive && i.ready);
+    let ready = instances.filter(|i| i.alive && i.ready);
     let (lost, left): (Vec<_>, Vec<_>) = ready.partition(|i| hit.contains(i.name.as_str()));
     let (needed, rule) = match keep {
         KeepReady::Count(n) => (n as usize, format!("keep-ready {n}")),
@@ -207,7 +285,7 @@ mod tests {
         };
         let all = instances(ready);
         let victims: Vec<_> = hit.iter().map(|&i| all[i].clone()).collect();
-        allow(&guard, &all, &victims, 0, all.len())
+        allow(&guard, &all, &victims, 0, &places(&all))
     }
 
     #[test]
@@ -250,8 +328,53 @@ mod tests {
         };
         let four = instances(&[true; 4]);
         // Of ten places only four are filled: 30% of ten is three, and exactly three.
-        assert_eq!(allow(&guard, &four, &four[..1], 0, 10), Ok(()));
-        assert!(allow(&guard, &four, &four[..2], 0, 10).is_err());
+        let ten = Places::from([(String::new(), 10)]);
+        assert_eq!(allow(&guard, &four, &four[..1], 0, &ten), Ok(()));
+        assert!(allow(&guard, &four, &four[..2], 0, &ten).is_err());
+    }
+
+    #[test]
+    fn each_owner_keeps_enough_of_its_own_and_a_node_or_a_scale_takes_all_that_it_takes() {
+        let guard = Guard {
+            keep_ready: Some(KeepReady::Share(Ratio::fraction(0.5))),
+            ..Default::default()
+        };
+        let mut all = instances(&[true; 6]);
+        for (n, instance) in all.iter_mut().enumerate() {
+            let owner = if n < 4 {
+                "Deployment/front"
+            } else {
+                "Deployment/cart"
+            };
+            let labels = [(OWNER_LABEL, owner), (NODE_LABEL, ["n1", "n2"][n % 2])];
+            instance.labels = labels.map(|(k, v)| (k.into(), v.into())).into();
+        }
+        let slots = places(&all);
+        let allowed = |kind: &FaultKind, victims: &[usize]| {
+            let victims: Vec<_> = victims.iter().map(|&i| all[i].clone()).collect();
+            allow(&guard, &all, &struck(kind, &victims, &all), 0, &slots)
+        };
+        let kill = FaultKind::PodKill { grace: None };
+        assert_eq!(allowed(&kill, &[0, 1]), Ok(()));
+        assert_eq!(allowed(&kill, &[0, 4]), Ok(()));
+        // Four of six would be left; but of cart none.
+        let error = allowed(&kill, &[4, 5]).unwrap_err();
+        assert!(
+            error.contains("1 of 2") && error.contains("Deployment/cart"),
+            "{error}"
+        );
+        let drain = FaultKind::Drain {
+            deadline: Duration::from_secs(1),
+        };
+        assert_eq!(
+            allowed(&drain, &[0]),
+            Ok(()),
+            "half of each stands on the other node"
+        );
+        assert!(allowed(&drain, &[0, 1]).is_err(), "that is both nodes");
+        assert_eq!(allowed(&FaultKind::Scale { replicas: 2 }, &[0]), Ok(()));
+        assert!(allowed(&FaultKind::Scale { replicas: 1 }, &[0]).is_err());
+        assert_eq!(allowed(&FaultKind::Scale { replicas: 9 }, &[0]), Ok(()));
     }
 
     #[test]
@@ -260,8 +383,8 @@ mod tests {
             max_faults: Some(2),
             ..Default::default()
         };
-        assert_eq!(allow(&guard, &[], &[], 1, 0), Ok(()));
-        let error = allow(&guard, &[], &[], 2, 0).unwrap_err();
+        assert_eq!(allow(&guard, &[], &[], 1, &Places::new()), Ok(()));
+        let error = allow(&guard, &[], &[], 2, &Places::new()).unwrap_err();
         assert_eq!(error, "max-faults 2: 2 injections were made already");
     }
 

@@ -2,6 +2,9 @@
 //!
 //! Before a change is made its undo is in the ledger and the injection in the record, both on disk; if either
 //! cannot be written, the change is not made. An undo, once it is needed, is done whatever else fails.
+//!
+//! Changes are made beside each other: one that takes minutes (an eviction that a budget holds up) delays no other
+//! fault and no undo.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +13,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::guard::Places;
 use super::undo::{UndoFailure, undo_with_retries};
-use super::{Ledger, Occurrence, occurrences};
-use crate::platform::{Instance, Platform, PlatformError, Undo};
-use crate::record::{Level, Micros, Sink, UndoEvent, What};
+use super::{Ledger, Occurrence, occurrences, places};
+use crate::platform::{Platform, PlatformError, Undo};
+use crate::record::{Level, Sink, UndoEvent, What};
 use crate::scenario::{FaultKind, FaultSpec, Guard};
 
 mod inject;
+mod under_way;
+mod wait;
+
+use under_way::{Applied, UnderWay};
+use wait::Waiting;
 
 /// An injection that begins later than this after its time is noted.
 const LATE: Duration = Duration::from_millis(100);
@@ -37,14 +46,18 @@ pub struct Injector {
     ledger: Ledger,
     /// Changes that must be undone, in the order in which they were made.
     active: Vec<Active>,
-    /// Changes being made, as tasks of their own: a panic stays there, and they can be ended.
+    /// Changes being made, as tasks of their own, so that they can be ended.
     applying: JoinSet<Applied>,
+    /// The injections that they belong to.
+    under_way: Vec<UnderWay>,
+    /// Injections whose time has come and whose condition has not.
+    waiting: Vec<Waiting>,
     /// Number of the last injection.
     injections: u32,
     /// Injections begun, which is what the guard counts.
     made: u32,
-    /// The most places seen.
-    slots: usize,
+    /// The most places seen of each owner.
+    slots: Places,
 }
 
 /// A change that must be undone.
@@ -52,20 +65,13 @@ struct Active {
     id: u64,
     injection: u32,
     kind: FaultKind,
-    /// The instance hit; the undo may be of something else: its node, its workload.
-    instance: String,
+    /// The instances hit; the undo may be of something else: their node, their workload.
+    instances: Vec<String>,
     undo: Undo,
     /// When it is to be undone; `None`: at the end.
     due: Option<Instant>,
     /// Its time is over; it waits for others that hold the same.
     over: bool,
-}
-
-/// How making one change went.
-struct Applied {
-    instance: String,
-    at: Micros,
-    result: Result<(), PlatformError>,
 }
 
 impl Injector {
@@ -87,9 +93,11 @@ impl Injector {
             ledger,
             active: Vec::new(),
             applying: JoinSet::new(),
+            under_way: Vec::new(),
+            waiting: Vec::new(),
             injections: 0,
             made: 0,
-            slots: 0,
+            slots: Places::new(),
         }
     }
 
@@ -103,36 +111,54 @@ impl Injector {
     ) {
         let start = Instant::from_std(traffic_start);
         let end = start + traffic;
-        self.slots = slots(&self.platform.instances());
+        self.slots = places(&self.platform.instances());
         let mut planned = occurrences(&self.specs, traffic).into_iter().peekable();
         while !cancel.is_cancelled() {
             let inject_at = planned.peek().map(|o| start + o.at);
             let undo_at = self.active.iter().filter_map(|a| a.due).min();
-            let Some(next) = [inject_at, undo_at].into_iter().flatten().min() else {
+            let limit_at = self.under_way.iter().map(|u| u.limit).min();
+            let look_at = self.look_at();
+            let moments = [inject_at, undo_at, limit_at, look_at];
+            let Some(next) = moments.into_iter().flatten().min() else {
                 return;
             };
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => break,
+                Some(joined) = self.applying.join_next(), if !self.applying.is_empty() => {
+                    self.note_applied(joined).await;
+                    continue;
+                }
                 () = sleep_until(next.min(end)) => {}
             }
             if next >= end {
-                return;
+                break;
             }
             // At the same moment the old fault goes before the new one comes.
             if undo_at == Some(next) {
                 self.undo_due(next).await;
+            } else if limit_at == Some(next) {
+                self.end_overdue(next).await;
+            } else if look_at == Some(next) {
+                self.look(end, &cancel).await;
             } else if let Some(occurrence) = planned.next() {
-                self.note_if_late(&occurrence, next);
-                self.inject(&occurrence, &cancel).await;
+                match self.specs[occurrence.spec].when.clone() {
+                    Some(when) => self.wait_for(occurrence, when, next),
+                    None => {
+                        self.note_if_late(&occurrence, next);
+                        self.inject(&occurrence, &cancel).await;
+                    }
+                }
             }
         }
+        self.give_up_waiting();
+        self.settle_under_way().await;
     }
 
     /// Undoes everything that is in force, latest first, and lists what could not be undone. May be called again.
     pub async fn undo_all(&mut self) -> Vec<UndoFailure> {
         // A change still under way would come after its undo.
-        self.settle_applying().await;
+        self.settle_under_way().await;
         let mut failures = Vec::new();
         let mut undos: Vec<Undo> = Vec::new();
         for active in self.active.iter().rev() {
@@ -201,7 +227,7 @@ impl Injector {
             let event = What::Undo(undo_event(injection, undo, None, None));
             let _ = timeout(RECORD_LIMIT, self.sink.emit_durable(event)).await;
         }
-        let result = undo_with_retries(|| {
+        let result = undo_with_retries(undo.patience(), || {
             let (platform, undo) = (self.platform.clone(), undo.clone());
             async move {
                 // A task of its own, so that a panic is an error like any other.
@@ -265,11 +291,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-fn slots(instances: &[Instance]) -> usize {
-    let slots: std::collections::BTreeSet<_> = instances.iter().map(|i| &i.slot).collect();
-    slots.len()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod schedule;
 mod select;
 mod undo;
 
-pub use guard::{AbortMonitor, allow};
+pub use guard::{AbortMonitor, Places, allow, places, struck};
 pub use injector::Injector;
 pub use ledger::{Ledger, LedgerError, Pending};
 pub use schedule::{Occurrence, occurrences};

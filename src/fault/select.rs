@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use crate::platform::Instance;
-use crate::scenario::{Pick, Select};
+use crate::scenario::{NAMESPACE_LABEL, Pick, Select};
 
 /// The instances hit, in order of slot and name. Only those alive can be hit. A selection that cannot be satisfied
 /// (nobody matches, fewer alive than asked for) is an error that says so: hitting fewer would be another
@@ -21,7 +21,12 @@ pub fn select(
             ));
         }
     }
+    // Others than the target's are hit only where their namespace is asked for: it is a label of theirs.
+    let asked = select.labels.get(NAMESPACE_LABEL);
     let matching = instances.iter().filter(|i| {
+        if i.labels.get(NAMESPACE_LABEL) != asked || (select.ready && !i.ready) {
+            return false;
+        }
         let named = select.names.is_empty() || select.names.iter().any(|n| is_called(i, n));
         named && (select.labels.iter()).all(|(key, value)| i.labels.get(key) == Some(value))
     });
@@ -110,6 +115,7 @@ mod tests {
             names: names.iter().map(|n| n.to_string()).collect(),
             labels: labels.collect(),
             pick,
+            ready: false,
         };
         let hit = select(&shop(), &how, &mut Pcg64::seed_from_u64(seed))?;
         Ok(hit.into_iter().map(|i| i.name).collect())

@@ -8,8 +8,6 @@ use tokio::time::{sleep, timeout};
 use super::{Ledger, LedgerError, Pending};
 use crate::platform::{PlatformError, Undo};
 
-/// An attempt to undo that takes longer has failed.
-const UNDO_LIMIT: Duration = Duration::from_secs(5);
 /// So many attempts to undo, with these waits between them.
 const UNDO_WAITS: [Duration; 3] = [
     Duration::ZERO,
@@ -40,17 +38,20 @@ impl std::fmt::Display for UndoFailure {
 }
 
 /// A few attempts, each bounded in time; the error of the last.
-pub(super) async fn undo_with_retries<F>(attempt: impl Fn() -> F) -> Result<(), String>
+pub(super) async fn undo_with_retries<F>(
+    limit: Duration,
+    attempt: impl Fn() -> F,
+) -> Result<(), String>
 where
     F: Future<Output = Result<(), PlatformError>>,
 {
     let mut error = String::new();
     for wait in UNDO_WAITS {
         sleep(wait).await;
-        error = match timeout(UNDO_LIMIT, attempt()).await {
+        error = match timeout(limit, attempt()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(e)) => e.to_string(),
-            Err(_) => format!("no answer within {} s", UNDO_LIMIT.as_secs()),
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
         };
     }
     Err(error)
@@ -78,7 +79,7 @@ pub async fn undo_ledger(
         ..Default::default()
     };
     for pending in ledger.pending().into_iter().rev() {
-        let result = undo_with_retries(|| undo(&pending.undo)).await;
+        let result = undo_with_retries(pending.undo.patience(), || undo(&pending.undo)).await;
         // What was done counts, also where the ledger's disk is full: it may be done again, nothing is lost.
         let _ = ledger.settle(pending.id, result.as_ref().copied().map_err(|e| e.as_str()));
         match result {

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Ended, Micros, Record};
+use crate::record::{Ended, FaultStage, Micros, Record};
 use crate::scenario::Expectation;
 
 mod analysis;
@@ -53,8 +53,26 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
             Expectation::Recovery(expected) => recovery::judge(&analysis, expected),
             Expectation::Balance(expected) => balance::judge_run(&analysis, expected),
         })
+        .map(|verdict| without_effect(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))
         .collect()
+}
+
+/// What held though a fault had no effect was not put to the test: that is no PASS.
+fn without_effect(analysis: &analysis::Analysis<'_>, mut verdict: Verdict) -> Verdict {
+    let all = analysis.injections.iter();
+    let mut idle = all.filter(|i| i.stage == FaultStage::Ineffective);
+    if let (Ruling::Pass, Some(idle)) = (verdict.verdict, idle.next()) {
+        let why = idle.detail.as_deref().unwrap_or("no reason recorded");
+        verdict.verdict = Ruling::Inconclusive;
+        verdict.because = format!(
+            "{}, but {} had no effect: {why}",
+            verdict.because,
+            idle.describe()
+        );
+        verdict.missing = Some("a cluster in which the fault takes effect".into());
+    }
+    verdict
 }
 
 /// The worst of the verdicts; PASS for none.

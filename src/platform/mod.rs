@@ -4,6 +4,7 @@
 //! whom to hit and when is for `fault`, what it means is for `judge`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,22 @@ pub struct Instance {
     pub ready: bool,
     /// Whether it runs at all (an ended one waits for its restart).
     pub alive: bool,
+}
+
+impl Instance {
+    /// Whether it is not the target's: it stands in a namespace that a fault has asked for.
+    pub fn is_foreign(&self) -> bool {
+        self.labels.contains_key(crate::scenario::NAMESPACE_LABEL)
+    }
+}
+
+/// The rollouts of the target's workloads, as they are now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rollouts {
+    /// So many have begun since the platform looks.
+    pub begun: u64,
+    /// One of them is not complete.
+    pub under_way: bool,
 }
 
 /// Where traffic goes.
@@ -61,7 +78,8 @@ pub enum Undo {
         /// Start time of the process (`/proc/PID/stat`, field 22): a recycled pid is left alone.
         start_ticks: u64,
     },
-    /// The balancer treats the instance normally again. The balancer lives and dies with the run.
+    /// What the run itself holds up is let go: how its balancer treats the instance, a stress that it feeds. That
+    /// lives and dies with the run.
     RestoreRoute {
         /// The instance.
         instance: String,
@@ -80,6 +98,15 @@ pub enum Undo {
         namespace: Option<String>,
         /// Its name.
         name: String,
+    },
+    /// A command of the user's brings a node back.
+    Run {
+        /// For /bin/sh.
+        command: String,
+        /// Where it is run.
+        dir: std::path::PathBuf,
+        /// The node.
+        node: String,
     },
     /// An object that was created in a cluster is removed.
     Remove {
@@ -104,7 +131,18 @@ pub enum Undo {
 impl Undo {
     /// Whether the change stays when squall is gone. Processes and balancer of this machine go with it.
     pub fn outlives_run(&self) -> bool {
-        matches!(self, Undo::Restore { .. } | Undo::Remove { .. })
+        matches!(
+            self,
+            Undo::Restore { .. } | Undo::Remove { .. } | Undo::Run { .. }
+        )
+    }
+
+    /// How long one attempt may take: a machine needs longer to start than an API to answer.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(match self {
+            Undo::Run { .. } => 120,
+            _ => 5,
+        })
     }
 
     /// The instance concerned.
@@ -112,6 +150,7 @@ impl Undo {
         match self {
             Undo::Thaw { instance, .. } | Undo::RestoreRoute { instance, .. } => instance,
             Undo::Restore { name, .. } | Undo::Remove { name, .. } => name,
+            Undo::Run { node, .. } => node,
         }
     }
 }
@@ -122,6 +161,7 @@ impl std::fmt::Display for Undo {
             Undo::Thaw { instance, pid, .. } => write!(f, "thaw {instance} (process {pid})"),
             Undo::RestoreRoute { instance, fault } => write!(f, "lift {fault} from {instance}"),
             Undo::Restore { kind, name, .. } => write!(f, "put {kind} {name} back"),
+            Undo::Run { command, node, .. } => write!(f, "bring node {node} back by `{command}`"),
             Undo::Remove { kind, name, .. } => write!(f, "remove {kind} {name}"),
         }
     }
@@ -142,6 +182,9 @@ pub enum PlatformError {
     /// The platform's own protection did not allow the change (a disruption budget); nothing was done.
     #[error("{0}")]
     Held(String),
+    /// The change was made as far as the platform takes it, and has no effect there, or none that can be checked.
+    #[error("{0}")]
+    NoEffect(String),
     /// The scenario's guard does not allow the change; nothing was done.
     #[error("{0}")]
     Refused(String),
@@ -157,6 +200,10 @@ pub trait Platform: Send + Sync {
     async fn start(&self) -> Result<Endpoint, PlatformError>;
     /// The instances now.
     fn instances(&self) -> Vec<Instance>;
+    /// The rollouts of the target's workloads; a platform without such a thing has none.
+    fn rollouts(&self) -> Rollouts {
+        Rollouts::default()
+    }
     /// What undoing the change takes; `None` where nothing can be undone (a kill).
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError>;
     /// Makes the change.

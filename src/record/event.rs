@@ -162,6 +162,8 @@ pub enum FaultStage {
     Refused,
     /// It could not be made.
     Failed,
+    /// It was made and taken back: it had no effect, or none that could be checked. No verdict may rest on it.
+    Ineffective,
 }
 
 /// An undo of (a part of) an injection.

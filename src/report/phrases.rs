@@ -180,6 +180,7 @@ pub(super) fn fault_outcome(fault: &FaultSummary) -> String {
     match fault.stage {
         FaultStage::Refused => format!("refused by the guard, nothing was done: {reason}"),
         FaultStage::Failed => format!("could not be made: {reason}"),
+        FaultStage::Ineffective => format!("had no effect: {reason}"),
         FaultStage::Injecting => "was being made when the record ends".into(),
         FaultStage::Injected => {
             let cost = format!("{} failed", counted(fault.failed_requests, "request"));

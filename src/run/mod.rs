@@ -59,6 +59,7 @@ impl From<PlatformError> for RunError {
             PlatformError::Unreachable(text)
             | PlatformError::Failed(text)
             | PlatformError::Held(text)
+            | PlatformError::NoEffect(text)
             | PlatformError::Refused(text) => RunError::Unreachable(text),
         }
     }
@@ -152,6 +153,7 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
                 run: scenario.name.clone(),
                 faults: scenario.faults.iter().map(|f| f.kind.clone()).collect(),
                 limits: Limits::of(&scenario.guard),
+                base_dir: scenario.base_dir.clone(),
             };
             Arc::new(Unconnected::new(target.clone(), asked, sink))
         }

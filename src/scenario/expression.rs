@@ -37,6 +37,8 @@ pub const BOUND: &str =
     "METRIC OP LIMIT, such as p99 < 250ms, mean < 50ms, errors < 0.1% or throughput > 450/s";
 /// What an abort condition looks like.
 pub const ABORT: &str = "METRIC OP LIMIT for DURATION, such as errors > 50% for 10s";
+/// What a condition of an injection looks like.
+pub const WHEN: &str = "ready OP COUNT, such as ready >= 5";
 /// What a think time looks like.
 pub const THINK: &str = "500ms, 1s..3s (uniform between) or exp(2s) (exponential with this mean)";
 const METRICS: [&str; 6] = ["p50", "p99", "mean", "max", "errors", "throughput"];
@@ -180,6 +182,34 @@ pub fn abort_when(text: &str) -> Result<AbortWhen, Wrong> {
         bound: bound(left)?,
         lasts,
     })
+}
+
+/// Parses `ready >= 5`.
+pub fn when(text: &str) -> Result<(Op, u32), Wrong> {
+    let text = text.trim();
+    let wrong = |message: String| Wrong::new(message, WHEN);
+    let at = text
+        .find(['<', '>', '=', '!'])
+        .ok_or_else(|| wrong(format!("`{text}` compares nothing")))?;
+    let name = text[..at].trim();
+    if name != "ready" {
+        return Err(Wrong {
+            message: format!("`{name}` is not something that is waited for"),
+            expected: WHEN.into(),
+            help: nearest(name, ["ready"]).map(|near| format!("did you mean `{near}`?")),
+        });
+    }
+    let (op, rest) = op(&text[at..])
+        .ok_or_else(|| wrong(format!("`{text}` has no comparison that is known")))?;
+    let count: u32 = rest
+        .trim()
+        .parse()
+        .map_err(|_| wrong(format!("`{}` is not a count of instances", rest.trim())))?;
+    match (op, count) {
+        (Op::AtLeast, 0) => Err(wrong(format!("`{text}` always holds"))),
+        (Op::Less, 0) => Err(wrong(format!("`{text}` can never hold"))),
+        _ => Ok((op, count)),
+    }
 }
 
 /// Parses `500ms`, `1s..3s` or `exp(2s)`.

@@ -16,7 +16,7 @@ pub const DEAF: &str =
     "mkdir -p /tmp/w; hostname >/tmp/w/index.html; exec /bin/busybox httpd -f -p 8080 -h /tmp/w";
 /// The image of the program under test.
 pub const DEMO: &str = "testbed.local/squall:test";
-const IMAGE: &str = "testbed.local/tiny:1";
+pub const IMAGE: &str = "testbed.local/tiny:1";
 
 /// The cluster, with this thread inside its network, for one test at a time.
 pub struct Bed {
@@ -177,10 +177,14 @@ impl Bed {
                 std::fs::copy(env!("CARGO_BIN_EXE_squall"), &binary).unwrap();
             }
             let file = format!("{binary}=/bin/squall");
-            script(
-                "mkimg.py",
-                &["--with-libraries", &tar, DEMO, r#"["/bin/squall"]"#, &file],
-            );
+            // A shell and `kill`, as for the shop's image: faults that signal a process need them.
+            let mut args = vec!["--with-libraries", &tar, DEMO, r#"["/bin/squall"]"#, &file];
+            args.extend([
+                "/bin/busybox=/bin/busybox",
+                "/bin/busybox=/bin/sh",
+                "/bin/busybox=/bin/kill",
+            ]);
+            script("mkimg.py", &args);
             script("cluster.sh", &["load", &tar]);
         });
     }

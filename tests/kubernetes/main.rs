@@ -1,9 +1,12 @@
 //! The Kubernetes platform against a real cluster. Skipped, with a word, unless root asks with SQUALL_TESTBED=1.
 
 mod bed;
+mod enforcer;
 mod harness;
+mod partition;
 mod shipped;
 mod soak;
+mod strain;
 mod whole;
 
 use std::path::PathBuf;
@@ -14,7 +17,8 @@ use harness::{refused, run, run_within, says, target, with_bed};
 use squall::platform::kubernetes::{Asked, KubernetesPlatform, Limits, UNDO_ANNOTATION};
 use squall::platform::{Platform, PlatformError, Undo};
 use squall::record::{Clock, Incident, InstanceState, Sink, View, What};
-use squall::scenario::{FaultKind, KubernetesTarget, Reach};
+use squall::scenario::units::{Ratio, Size};
+use squall::scenario::{Direction, FaultKind, KubernetesTarget, Reach};
 
 fn asked(faults: Vec<FaultKind>) -> Asked {
     Asked {
@@ -492,7 +496,8 @@ fn a_port_forward_carries_traffic_to_one_pod() {
 fn every_fault_works_under_the_role_that_is_made_for_it() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-role");
-        bed.web(ns, 2, SERVE);
+        strain::web(&bed, ns, 2, None);
+        let _enforcer = enforcer::Enforcer::start(&bed, ns);
         let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
         let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
         let dir = tempfile::tempdir().unwrap();
@@ -523,6 +528,24 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
                 image: "testbed.local/none:1".into(),
             },
             FaultKind::RolloutRestart,
+            FaultKind::CpuStress {
+                workers: 1,
+                load: Ratio::fraction(0.1),
+                place: strain::place(),
+            },
+            FaultKind::MemoryStress {
+                size: Size::bytes(8 << 20),
+                place: strain::place(),
+            },
+            FaultKind::Partition {
+                direction: Direction::Both,
+                from: Default::default(),
+                to: Default::default(),
+            },
+            FaultKind::NodeLoss {
+                down: "true {node}".into(),
+                up: "true {node}".into(),
+            },
         ];
         for reach in [Reach::ClusterIp, Reach::PortForward] {
             let target = KubernetesTarget {
@@ -555,8 +578,17 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
                 ]);
                 true
             });
-            run.told_now("two ready pods", |r| {
-                r.platform.instances().iter().filter(|i| i.ready).count() >= 2
+            // And the watches may be behind what kubectl has seen meanwhile.
+            run.told_now("two ready pods, as in the cluster", |r| {
+                let pods = bed.json(&["-n", ns, "get", "pods"]);
+                let there = pods["items"].as_array().unwrap().iter();
+                let there = there.filter(|p| p["metadata"].get("deletionTimestamp").is_none());
+                let there: Vec<&str> = there
+                    .filter_map(|p| p["metadata"]["name"].as_str())
+                    .collect();
+                let ready = r.platform.instances().into_iter().filter(|i| i.ready);
+                let ready: Vec<String> = ready.map(|i| i.name).collect();
+                ready.len() >= 2 && ready.iter().all(|name| there.contains(&name.as_str()))
             })
             .await;
             let ready = run

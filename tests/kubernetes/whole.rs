@@ -42,7 +42,7 @@ pub fn quick_demo(bed: &Bed, namespace: &str, counters: &Path, extra: &[&str]) {
     bed.service(namespace);
 }
 
-fn squall(bed: &Bed, namespace: &str, dir: &Path, hold: u32, faults: &str) -> Child {
+pub fn squall(bed: &Bed, namespace: &str, dir: &Path, hold: u32, faults: &str) -> Child {
     let text = format!(
         "squall: 1\nname: a test of {namespace}\nseed: 4\ntarget:\n  kubernetes: {{ kubeconfig: {}, namespace: {namespace}, service: web }}\n\
          traffic:\n  browse:\n    arrivals: {{ rate: 100/s, hold: {hold}s }}\n    timeout: 5s\n    \
@@ -63,7 +63,7 @@ fn squall(bed: &Bed, namespace: &str, dir: &Path, hold: u32, faults: &str) -> Ch
 }
 
 /// Exit code and summary of a run.
-fn ended(mut child: Child, dir: &Path) -> (i32, Value) {
+pub fn ended(mut child: Child, dir: &Path) -> (i32, Value) {
     let code = child.wait().unwrap().code().unwrap_or(-1);
     let text = std::fs::read_to_string(dir.join("run/result.json")).expect("a result");
     let result: Value = serde_json::from_str(&text).unwrap();

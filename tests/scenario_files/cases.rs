@@ -111,6 +111,18 @@ pub const CASES: &[Case] = &[
     structural("- get: /products\n", "- choose: [{ weight: 0, journey: [{ get: /a }] }]\n      - get: /products\n", 12, 28, "`0` is not a number above 0", "above 0"),
     structural("hold: 10s }\n", "hold: 10s }\n    connections: { pooled: 0 }\n", 11, 28, "0 is out of range", "from 1 to"),
     structural("hold: 10s }\n", "hold: 10s }\n    connections: per-users\n", 11, 18, "is not one of the known words", "did you mean `per-user`?"),
+    // Conditions, and faults of clusters.
+    structural("kill: { pick: 1 }", "when: \"ready >= 0\"\n    kill: { pick: 1 }", 18, 11, "always holds", "ready >= 5"),
+    structural("kill: { pick: 1 }", "when: \"redy >= 2\"\n    kill: { pick: 1 }", 18, 11, "`redy` is not something that is waited for", "did you mean `ready`?"),
+    structural("kill: { pick: 1 }", "after: rolout\n    kill: { pick: 1 }", 18, 12, "is not one of the known words", "did you mean `rollout`?"),
+    semantic("kill: { pick: 1 }", "after: rollout\n    kill: { pick: 1 }", 18, 5, "a `local` target has no rollouts", "kubernetes"),
+    semantic("kill: { pick: 1 }", "within: 5s\n    kill: { pick: 1 }", 18, 5, "nothing is waited for", "`when` or `after`"),
+    semantic("kill: { pick: 1 }", "cpu-stress: { load: 50% }", 18, 5, "`cpu-stress` cannot be done to a `local` target", "black-hole"),
+    structural("kill: { pick: 1 }", "cpu-stress: { load: 0% }", 18, 25, "`0%` is not a share above 0%", "100%"),
+    structural("kill: { pick: 1 }", "memory-stress: { size: 64 }", 18, 28, "`64` has no unit", "64MiB"),
+    structural("kill: { pick: 1 }", "memory-stress: {}", 18, 5, "missing key `size`", "256MiB"),
+    structural("kill: { pick: 1 }", "partition: { direction: in }", 18, 29, "is not one of the known words", "ingress"),
+    structural("kill: { pick: 1 }", "node-loss: { down: x }", 18, 5, "missing key `up`", "power on"),
     // Bounds.
     structural("p99 < 250ms", "p101 < 250ms", 21, 5, "no percentile `p101`", "p0 to p100"),
     structural("p99 < 250ms", "errors < 250ms", 21, 5, "errors are compared with a share", "0.1%"),

@@ -1,33 +1,43 @@
-//! One injection: whom to hit, put on disk, made, recorded.
+//! One injection: whom to hit, put on disk, begun. How it goes on is for `under_way`.
 
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt;
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Active, Applied, Injector, slots};
-use crate::fault::{Occurrence, allow, select};
-use crate::platform::{Change, PlatformError, Undo};
+use super::under_way::{Applied, UnderWay};
+use super::{Active, Injector};
+use crate::fault::{Occurrence, allow, places, select, struck};
+use crate::platform::{Change, Instance, PlatformError, Undo};
 use crate::record::{FaultEvent, FaultStage, What};
-
-/// A change that takes longer has failed.
-const APPLY_LIMIT: Duration = Duration::from_secs(30);
-/// What a change under way gets to finish, once the run is over.
-const APPLY_GRACE: Duration = Duration::from_secs(2);
+use crate::scenario::NODE_LABEL;
 
 /// What makes one injection.
-struct Planned {
-    injection: u32,
-    spec: usize,
-    changes: Vec<Change>,
-    /// The instance hit, and what takes it back.
-    undos: Vec<(String, Undo)>,
+pub(super) struct Planned {
+    pub(super) injection: u32,
+    pub(super) spec: usize,
+    pub(super) changes: Vec<Prepared>,
+}
+
+/// One change, with what takes it back.
+pub(super) struct Prepared {
+    pub(super) change: Change,
+    undo: Option<Undo>,
+    /// The instances that it hits: several where they stand on the same node or belong to the same workload.
+    pub(super) hits: Vec<String>,
+}
+
+impl Planned {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.changes.iter().flat_map(|c| c.hits.clone()).collect()
+    }
 }
 
 impl Injector {
-    /// One injection, from the choice of whom to hit to the record of what was done.
+    /// One injection, from the choice of whom to hit to the beginning of its changes.
     pub(super) async fn inject(&mut self, occurrence: &Occurrence, cancel: &CancellationToken) {
         self.injections += 1;
         let planned = match self.plan(occurrence) {
@@ -38,32 +48,38 @@ impl Injector {
                 return;
             }
         };
-        let names: Vec<String> = planned.changes.iter().map(|c| c.instance.clone()).collect();
-        let event =
-            |stage, instances| self.event(planned.injection, planned.spec, stage, instances);
-        let (injecting, failed) = (
-            event(FaultStage::Injecting, names.clone()),
-            event(FaultStage::Failed, names),
-        );
+        let event = |stage| self.event(planned.injection, planned.spec, stage, planned.names());
+        let (injecting, failed) = (event(FaultStage::Injecting), event(FaultStage::Failed));
         if let Err(reason) = self.write_down(&planned, injecting, cancel).await {
             self.emit_fault(failed, Some(format!("not made: {reason}")));
             return;
         }
         self.made += 1;
-        for change in planned.changes.iter().cloned() {
+        let mut tasks = Vec::new();
+        for change in planned.changes.iter().map(|c| c.change.clone()) {
             let (platform, clock) = (self.platform.clone(), self.sink.clock());
-            self.applying.spawn(async move {
-                let result = platform.apply(&change).await;
-                let (instance, at) = (change.instance, clock.now());
+            let injection = planned.injection;
+            tasks.push(self.applying.spawn(async move {
+                let applied = AssertUnwindSafe(platform.apply(&change))
+                    .catch_unwind()
+                    .await;
+                let panicked = |_| Err(PlatformError::Failed("it panicked".into()));
                 Applied {
-                    instance,
-                    at,
-                    result,
+                    injection,
+                    instance: change.instance,
+                    at: clock.now(),
+                    result: applied.unwrap_or_else(panicked),
                 }
-            });
+            }));
         }
-        let applied = self.collect(cancel).await;
-        self.conclude(&planned, applied, occurrence.lasts).await;
+        let limit = Instant::now() + self.specs[planned.spec].kind.patience();
+        self.under_way.push(UnderWay {
+            planned,
+            lasts: occurrence.lasts,
+            limit,
+            tasks,
+            applied: Vec::new(),
+        });
     }
 
     /// Whom to hit and how it is taken back; touches nothing.
@@ -73,19 +89,26 @@ impl Injector {
     ) -> Result<Planned, (FaultStage, Vec<String>, String)> {
         let spec = &self.specs[occurrence.spec];
         let mut instances = self.platform.instances();
-        self.slots = self.slots.max(slots(&instances));
+        for (owner, seen) in places(&instances) {
+            let most = self.slots.entry(owner).or_default();
+            *most = seen.max(*most);
+        }
         let mut rng = rng(self.seed, occurrence);
         let victims = select(&instances, &spec.select, &mut rng)
             .map_err(|reason| (FaultStage::Failed, vec![], reason))?;
+        let struck = struck(&spec.kind, &victims, &instances);
         let names: Vec<String> = victims.iter().map(|v| v.name.clone()).collect();
         let refused = |reason| (FaultStage::Refused, names.clone(), reason);
         // One under a fault may look ready for a while, until its probes have failed often enough.
+        let under_way = self.under_way.iter().flat_map(|u| &u.planned.changes);
+        let held: Vec<&String> = (self.active.iter().flat_map(|a| &a.instances))
+            .chain(under_way.flat_map(|c| &c.hits))
+            .collect();
         for instance in &mut instances {
-            let mut held = self.active.iter().map(|a| &a.instance);
-            instance.ready &= !held.any(|name| *name == instance.name);
+            instance.ready &= !held.contains(&&instance.name);
         }
-        allow(&self.guard, &instances, &victims, self.made, self.slots).map_err(refused)?;
-        let (mut changes, mut undos) = (Vec::new(), Vec::new());
+        allow(&self.guard, &instances, &struck, self.made, &self.slots).map_err(refused)?;
+        let mut changes: Vec<Prepared> = Vec::new();
         for victim in &victims {
             let change = Change {
                 kind: spec.kind.clone(),
@@ -103,14 +126,26 @@ impl Injector {
                     spec.kind.name()
                 )));
             }
-            undos.extend(undo.map(|undo| (victim.name.clone(), undo)));
-            changes.push(change);
+            // Two pods of one node: the node is cordoned once.
+            match changes
+                .iter_mut()
+                .find(|c| undo.is_some() && c.undo == undo)
+            {
+                Some(same) => same.hits.push(victim.name.clone()),
+                None => changes.push(Prepared {
+                    change,
+                    undo,
+                    hits: vec![victim.name.clone()],
+                }),
+            }
+        }
+        if spec.kind.is_of_node() {
+            share_out(&mut changes, &struck, &instances);
         }
         Ok(Planned {
             injection: self.injections,
             spec: occurrence.spec,
             changes,
-            undos,
         })
     }
 
@@ -129,13 +164,16 @@ impl Injector {
     ) -> Result<(), String> {
         let before = self.active.len();
         let mut written = Ok(());
-        for (instance, undo) in &planned.undos {
+        for prepared in &planned.changes {
+            let Some(undo) = &prepared.undo else {
+                continue;
+            };
             match self.ledger.add(planned.injection, undo) {
                 Ok(id) => self.active.push(Active {
                     id,
                     injection: planned.injection,
                     kind: self.specs[planned.spec].kind.clone(),
-                    instance: instance.clone(),
+                    instances: prepared.hits.clone(),
                     undo: undo.clone(),
                     due: None,
                     over: false,
@@ -161,108 +199,7 @@ impl Injector {
         written
     }
 
-    /// Waits for the changes under way. One that hangs, or outlasts the run, is ended and missing in the answer.
-    async fn collect(&mut self, cancel: &CancellationToken) -> Vec<Applied> {
-        let mut applied = Vec::new();
-        let limit = sleep(APPLY_LIMIT);
-        tokio::pin!(limit);
-        loop {
-            tokio::select! {
-                biased;
-                next = self.applying.join_next() => match next {
-                    None => return applied,
-                    // A panic: the change counts as failed, since it is missing.
-                    Some(Err(_)) => {}
-                    Some(Ok(one)) => applied.push(one),
-                },
-                () = &mut limit => break,
-                () = cancel.cancelled() => break,
-            }
-        }
-        applied.extend(self.settle_applying().await);
-        applied
-    }
-
-    /// Gives what is under way a moment to finish, then ends it.
-    pub(super) async fn settle_applying(&mut self) -> Vec<Applied> {
-        let mut applied = Vec::new();
-        let finish = async {
-            while let Some(joined) = self.applying.join_next().await {
-                applied.extend(joined);
-            }
-        };
-        if timeout(APPLY_GRACE, finish).await.is_err() {
-            self.applying.shutdown().await;
-        }
-        applied
-    }
-
-    /// Records what was made and when it is due to be undone; what failed may be half made and is undone at once.
-    async fn conclude(
-        &mut self,
-        planned: &Planned,
-        applied: Vec<Applied>,
-        lasts: Option<Duration>,
-    ) {
-        let now = Instant::now();
-        let (mut hit, mut failures, mut at) = (Vec::new(), Vec::new(), 0);
-        // Refused only if all of it was: half of it made is not nothing.
-        let mut stage = FaultStage::Refused;
-        for change in &planned.changes {
-            let name = &change.instance;
-            match applied.iter().find(|a| a.instance == *name) {
-                Some(Applied {
-                    result: Ok(()),
-                    at: made,
-                    ..
-                }) => {
-                    at = at.max(*made);
-                    hit.push(name.clone());
-                }
-                Some(Applied { result: Err(e), .. }) => {
-                    if stage_of(e) == FaultStage::Failed {
-                        stage = FaultStage::Failed;
-                    }
-                    failures.push((name, e.to_string()));
-                }
-                None => {
-                    stage = FaultStage::Failed;
-                    let what = "it panicked, or was ended because it took too long";
-                    failures.push((name, what.to_string()));
-                }
-            }
-        }
-        let detail = failures.iter().map(|(name, e)| format!("{name}: {e}"));
-        let detail = (!failures.is_empty()).then(|| detail.collect::<Vec<_>>().join("; "));
-        let (stage, instances) = match hit.is_empty() {
-            true => (stage, failures.iter().map(|f| f.0.clone()).collect()),
-            false => (FaultStage::Injected, hit.clone()),
-        };
-        let mut event = self.event(planned.injection, planned.spec, stage, instances);
-        event.detail = detail;
-        let at = if hit.is_empty() {
-            self.sink.clock().now()
-        } else {
-            at
-        };
-        self.sink.emit_at(at, What::Fault(event));
-        for active in &mut self.active {
-            if active.injection != planned.injection {
-                continue;
-            }
-            let made = hit.contains(&active.instance);
-            active.due = if made {
-                lasts.map(|lasts| now + lasts)
-            } else {
-                Some(now)
-            };
-        }
-        if !failures.is_empty() {
-            self.undo_due(now).await;
-        }
-    }
-
-    fn event(
+    pub(super) fn event(
         &self,
         injection: u32,
         spec: usize,
@@ -280,16 +217,35 @@ impl Injector {
         }
     }
 
-    fn emit_fault(&self, mut event: FaultEvent, detail: Option<String>) {
+    pub(super) fn emit_fault(&self, mut event: FaultEvent, detail: Option<String>) {
         event.detail = detail;
         self.sink.emit(What::Fault(event));
     }
 }
 
+/// A fault of a node hits all that stands on it, whoever of them was chosen.
+fn share_out(changes: &mut [Prepared], struck: &[Instance], instances: &[Instance]) {
+    let node_of = |name: &str| {
+        let instance = instances.iter().find(|i| i.name == name)?;
+        instance.labels.get(NODE_LABEL)
+    };
+    for other in struck {
+        let known = changes.iter().any(|c| c.hits.contains(&other.name));
+        let node = other.labels.get(NODE_LABEL);
+        let same = changes
+            .iter_mut()
+            .find(|c| node_of(&c.change.instance) == node);
+        if let (false, Some(change)) = (known, same) {
+            change.hits.push(other.name.clone());
+        }
+    }
+}
+
 /// What became of an injection that the platform did not make.
-fn stage_of(error: &PlatformError) -> FaultStage {
+pub(super) fn stage_of(error: &PlatformError) -> FaultStage {
     match error {
         PlatformError::Refused(_) => FaultStage::Refused,
+        PlatformError::NoEffect(_) => FaultStage::Ineffective,
         _ => FaultStage::Failed,
     }
 }

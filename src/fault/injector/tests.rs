@@ -11,12 +11,13 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::fault::undo_ledger;
-use crate::platform::{Change, Endpoint};
+use crate::platform::{Change, Endpoint, Instance};
 use crate::record::{Clock, Entry};
-use crate::scenario::{KeepReady, Pick, Select};
+use crate::scenario::{KeepReady, Op, Pick, Select, When};
 
 pub(crate) fn spec(kind: FaultKind, at: Duration) -> FaultSpec {
     FaultSpec {
+        when: None,
         name: kind.name().into(),
         at,
         every: None,
@@ -725,16 +726,16 @@ async fn a_scheduled_undo_that_fails_is_tried_again_at_the_end() {
 #[tokio::test(start_paused = true)]
 async fn an_injection_that_comes_late_is_noted() {
     let setup = Setup {
-        apply: BTreeMap::from([("a", Mood::TakesSeconds(3))]),
+        undo: BTreeMap::from([("a", Mood::TakesSeconds(3))]),
         ..Default::default()
     };
     let specs = vec![
-        on("a", FaultKind::Freeze, 1, None),
-        on("b", FaultKind::Kill, 2, None),
+        on("a", FaultKind::Freeze, 1, Some(1)),
+        on("b", FaultKind::Kill, 3, None),
     ];
     let mut rig = Rig::new(specs, setup);
     rig.run(20).await;
-    assert_eq!(rig.calls(), ["1 freeze a", "4 kill b"]);
+    assert_eq!(rig.calls(), ["1 freeze a", "2 undo a", "5 kill b"]);
     let notes: Vec<_> = rig
         .events()
         .into_iter()
@@ -745,6 +746,97 @@ async fn an_injection_that_comes_late_is_noted() {
         notes[0].starts_with("note: fault `kill` was due 2000 ms before"),
         "{notes:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_takes_long_delays_no_other_and_no_undo() {
+    let setup = Setup {
+        apply: BTreeMap::from([("a", Mood::TakesSeconds(100))]),
+        ..Default::default()
+    };
+    let evict = FaultKind::Evict {
+        deadline: secs(120),
+    };
+    let specs = vec![
+        on("a", evict.clone(), 1, None),
+        on("b", FaultKind::Freeze, 2, Some(3)),
+        on("c", FaultKind::Kill, 4, None),
+    ];
+    let mut rig = Rig::new(specs, setup);
+    rig.run(300).await;
+    let calls = ["1 evict a", "2 freeze b", "4 kill c", "5 undo b"];
+    assert_eq!(rig.calls(), calls);
+    assert_eq!(rig.events().last().unwrap(), "1 injected evict a");
+    assert_eq!(rig.start.elapsed().as_secs(), 101);
+
+    // One that outlasts its own deadline is ended some time after it.
+    let setup = Setup {
+        apply: BTreeMap::from([("a", Mood::Hangs)]),
+        ..Default::default()
+    };
+    let mut rig = Rig::new(vec![on("a", evict, 1, None)], setup);
+    rig.run(300).await;
+    assert!(
+        rig.events()[1].contains("took too long"),
+        "{:?}",
+        rig.events()
+    );
+    assert_eq!(rig.start.elapsed().as_secs(), 151);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_a_change_under_way_will_hit_count_as_not_ready() {
+    let setup = Setup {
+        guard: Guard {
+            keep_ready: Some(KeepReady::Count(2)),
+            ..Default::default()
+        },
+        apply: BTreeMap::from([("a", Mood::TakesSeconds(10))]),
+        ..Default::default()
+    };
+    let specs = vec![
+        on("a", FaultKind::Kill, 1, None),
+        on("b", FaultKind::Kill, 5, None),
+        on("b", FaultKind::Kill, 15, None),
+    ];
+    let mut rig = Rig::new(specs, setup);
+    rig.run(60).await;
+    assert_eq!(rig.calls(), ["1 kill a", "15 kill b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_injection_waits_for_what_must_be_seen_and_is_given_up_at_its_deadline() {
+    let when = |count: u32, within: Option<u64>| {
+        Some(When {
+            text: format!("ready >= {count}"),
+            ready: Some((Op::AtLeast, count)),
+            after_rollout: false,
+            within: within.map(secs),
+        })
+    };
+    let mut met = on("a", FaultKind::Kill, 2, None);
+    met.when = when(3, None);
+    let mut never = on("b", FaultKind::Kill, 3, None);
+    never.when = when(4, Some(5));
+    let mut rollout = on("b", FaultKind::Kill, 4, None);
+    rollout.when = Some(When {
+        text: "after rollout".into(),
+        ready: None,
+        after_rollout: true,
+        within: None,
+    });
+    let mut rig = Rig::new(vec![met, never, rollout], Setup::default());
+    rig.run(20).await;
+    assert_eq!(rig.calls(), ["2 kill a"]);
+    let events = rig.events();
+    assert_eq!(
+        events[2..],
+        [
+            "2 failed kill : `ready >= 4` was not met within 5s: 3 are ready; nothing was done",
+            "3 failed kill : `after rollout` was not met: traffic is over; nothing was done",
+        ]
+    );
+    assert_eq!(rig.start.elapsed().as_secs(), 20);
 }
 
 #[tokio::test(start_paused = true)]

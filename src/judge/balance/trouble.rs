@@ -84,7 +84,10 @@ fn undone(record: &Record, injection: u32) -> Option<Micros> {
         // Nothing was done: nothing is hidden from here on.
         What::Fault(fault)
             if fault.injection == injection
-                && matches!(fault.stage, FaultStage::Refused | FaultStage::Failed) =>
+                && matches!(
+                    fault.stage,
+                    FaultStage::Refused | FaultStage::Failed | FaultStage::Ineffective
+                ) =>
         {
             Some(event.at)
         }

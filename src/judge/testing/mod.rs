@@ -173,6 +173,7 @@ impl Sim {
         self.injections += 1;
         let spec = self.scenario.faults.len();
         self.scenario.faults.push(FaultSpec {
+            when: None,
             name: format!("{} {name}", kind.name()),
             at: Duration::from_secs_f64(when),
             every: None,
@@ -208,6 +209,19 @@ impl Sim {
             {
                 fault.stage = FaultStage::Refused;
                 fault.detail = Some("keep-ready 100%".into());
+            }
+        }
+    }
+
+    /// Turns the last injection into one that nothing came of.
+    pub fn idle(&mut self, injection: u32, why: &str) {
+        for event in &mut self.events {
+            if let What::Fault(fault) = &mut event.what
+                && fault.injection == injection
+                && fault.stage == FaultStage::Injected
+            {
+                fault.stage = FaultStage::Ineffective;
+                fault.detail = Some(why.into());
             }
         }
     }

@@ -414,3 +414,29 @@ fn a_failure_in_each_second_is_a_pattern() {
     insta::assert_snapshot!(verdict.because, @"not restored within 10 s after delay of shop-1 at 20 s; from 20 s to 25 s: 10 of 500 requests due then failed (2%), limit 1%");
     assert_ruling(&build(0), Ruling::Pass);
 }
+
+#[test]
+fn what_held_though_the_fault_had_no_effect_is_not_passed() {
+    let mut sim = Sim::steady(200, 60)
+        .expect(expect_recovery(15, 3))
+        .expect(expect_slo(p99_below(250)));
+    let cut = FaultKind::Partition {
+        direction: Direction::Both,
+        from: Default::default(),
+        to: Default::default(),
+    };
+    let injection = sim.inject(cut, "shop-2", 30.0, Some(5));
+    sim.undo(injection, "shop-2", 35.0);
+    assert_eq!(overall(&judge(&sim.record())), Ruling::Pass);
+    sim.idle(injection, "nobody enforces it");
+    for verdict in &judge(&sim.record())[..2] {
+        assert_ruling(verdict, Ruling::Inconclusive);
+        assert!(
+            verdict.because.contains("nobody enforces it"),
+            "{verdict:?}"
+        );
+    }
+    // What failed all the same did fail.
+    sim.change_on("shop-2", 10.0, 50.0, |r| r.latency = 2_100 * MS);
+    assert_eq!(overall(&judge(&sim.record())), Ruling::Fail);
+}

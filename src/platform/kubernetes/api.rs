@@ -52,6 +52,8 @@ pub struct Served {
     pub policy: Option<String>,
     /// Version of the Eviction that `pods/eviction` takes; evictions are refused in another.
     pub eviction: Option<String>,
+    /// Whether `pods/ephemeralcontainers` takes a pod, as it does from 1.25 on for sure.
+    pub ephemeral: bool,
     /// `autoscaling`: HorizontalPodAutoscalers with metrics and behavior.
     pub autoscaling: Option<String>,
     /// `discovery.k8s.io`: EndpointSlices.
@@ -66,7 +68,11 @@ pub struct Served {
 
 impl Served {
     /// Chooses among what the cluster offers: groups with their versions, and the Eviction's version.
-    pub fn choose(groups: &[(String, Vec<String>)], eviction: Option<String>) -> Self {
+    pub fn choose(
+        groups: &[(String, Vec<String>)],
+        eviction: Option<String>,
+        ephemeral: bool,
+    ) -> Self {
         // In the order of preference; what was beta has the same fields where it is used here.
         let first = |group: &str, known: &[&str]| {
             let (_, offered) = groups.iter().find(|(name, _)| name == group)?;
@@ -76,6 +82,7 @@ impl Served {
         Self {
             policy: first("policy", &["v1", "v1beta1"]),
             eviction,
+            ephemeral,
             autoscaling: first("autoscaling", &["v2", "v2beta2"]),
             discovery: first("discovery.k8s.io", &["v1", "v1beta1"]),
             networking: first("networking.k8s.io", &["v1"]),
@@ -134,13 +141,18 @@ impl Cluster {
             .iter()
             .find(|r| r.name == "pods/eviction")
             .and_then(|r| r.version.clone());
+        // In its alpha days it took an object of its own kind.
+        let ephemeral = core
+            .resources
+            .iter()
+            .any(|r| r.name == "pods/ephemeralcontainers" && r.kind == "Pod");
         Ok(Self {
             client,
             server,
             context,
             namespace,
             version,
-            served: Served::choose(&groups, eviction),
+            served: Served::choose(&groups, eviction, ephemeral),
         })
     }
 

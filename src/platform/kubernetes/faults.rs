@@ -1,5 +1,6 @@
 //! The faults, by the API alone. Each is one function; which pod it hits was decided elsewhere.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,10 +14,14 @@ use super::api::{Cluster, say};
 use super::change::{InPlace, Place, make};
 use super::guard::Limits;
 use super::lease::Lost;
+use super::node::for_node;
 use super::owned::RunOwner;
+use super::partition::{Cut, policy_kind, policy_name};
 use super::pods::{Owner, owner_of, priority_of};
+use super::stress::Sessions;
 use super::view::View;
 use crate::platform::{Change, PlatformError, Undo};
+use crate::record::Sink;
 use crate::scenario::FaultKind;
 
 /// An eviction that a budget forbids is asked for again so often, or as often as the server says.
@@ -25,6 +30,14 @@ const EVICT_AGAIN: Duration = Duration::from_secs(1);
 /// Makes changes to the pods of one namespace.
 #[derive(Debug, Clone)]
 pub struct Faults {
+    /// Who is told what is found out on the way.
+    pub sink: Sink,
+    /// Where the scenario's commands are run.
+    pub base_dir: PathBuf,
+    /// The port at which the pods behind the Service listen, where it is known.
+    pub port: Option<u16>,
+    /// The stresses in force.
+    pub(super) sessions: Sessions,
     /// The cluster.
     pub cluster: Cluster,
     /// Whose is what it creates.
@@ -42,7 +55,7 @@ pub struct Faults {
 /// The pod meant: its name may belong to another by the time of the call, its uid does not.
 pub(super) struct Victim {
     pub(super) name: String,
-    uid: String,
+    pub(super) uid: String,
     owner: Owner,
     node: Option<String>,
     pub(super) containers: Vec<String>,
@@ -52,7 +65,7 @@ impl Faults {
     /// What undoing the change takes.
     pub fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
         let Some(place) = self.place_of(change)? else {
-            return Ok(None);
+            return self.undo_of_own(change);
         };
         // A restart by rollout is over by itself: nothing of it is to be put back.
         if change.kind == FaultKind::RolloutRestart {
@@ -64,6 +77,40 @@ impl Faults {
             namespace: place.namespace,
             name: place.name,
         }))
+    }
+
+    /// What takes back a fault that changes no object in place.
+    fn undo_of_own(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
+        let victim = self.victim(&change.instance)?;
+        Ok(match &change.kind {
+            FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. } => {
+                Some(Undo::RestoreRoute {
+                    instance: victim.name,
+                    fault: change.kind.name().into(),
+                })
+            }
+            FaultKind::Partition { .. } => {
+                let kind = policy_kind();
+                Some(Undo::Remove {
+                    cluster: self.cluster.server.clone(),
+                    api_version: kind.api_version,
+                    kind: kind.kind,
+                    plural: kind.plural,
+                    namespace: self.namespace.clone(),
+                    name: policy_name(&victim.uid),
+                    marked: Some(victim.name),
+                })
+            }
+            FaultKind::NodeLoss { up, .. } => {
+                let node = victim.node()?;
+                Some(Undo::Run {
+                    command: for_node(up, node),
+                    dir: self.base_dir.clone(),
+                    node: node.into(),
+                })
+            }
+            _ => None,
+        })
     }
 
     /// The object that a fault changes in place.
@@ -109,6 +156,31 @@ impl Faults {
                     change_image(object, image)
                 })
                 .await
+            }
+            (kind @ (FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. }), _) => {
+                self.stress(&victim, kind).await
+            }
+            (
+                FaultKind::Partition {
+                    direction,
+                    from,
+                    to,
+                },
+                _,
+            ) => {
+                let direction = *direction;
+                self.partition(
+                    &victim,
+                    Cut {
+                        direction,
+                        from,
+                        to,
+                    },
+                )
+                .await
+            }
+            (FaultKind::NodeLoss { down, .. }, _) => {
+                super::node::run(&for_node(down, victim.node()?), &self.base_dir).await
             }
             (kind, _) => Err(PlatformError::Unsupported(format!(
                 "a {} cannot be done in a Kubernetes cluster",

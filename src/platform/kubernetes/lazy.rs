@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 
 use super::{Asked, KubernetesPlatform};
-use crate::platform::{Change, Endpoint, Instance, Platform, PlatformError, Undo};
+use crate::platform::{Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Undo};
 use crate::record::Sink;
 use crate::scenario::KubernetesTarget;
 
@@ -61,6 +61,11 @@ impl Platform for Unconnected {
     fn instances(&self) -> Vec<Instance> {
         let connected = self.connected.get();
         connected.map(Platform::instances).unwrap_or_default()
+    }
+
+    fn rollouts(&self) -> Rollouts {
+        let connected = self.connected.get();
+        connected.map(Platform::rollouts).unwrap_or_default()
     }
 
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {

@@ -4,6 +4,7 @@
 //! Instances are the pods behind the Service. Faults that hit something else (a node, a workload) hit that of the
 //! chosen pod. Nothing here needs an agent or more rights than `permissions` lists.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,31 +20,38 @@ use self::forward::Forward;
 use self::lease::{Lease, Lost};
 use self::owned::{Kind, RunOwner};
 use self::permissions::Permission;
+use self::stress::Sessions;
 use self::target::{Found, Way};
 use self::view::View;
-use super::{Change, Endpoint, Instance, Platform, PlatformError, Undo};
+use super::{Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Undo};
 use crate::record::{Level, Sink};
 use crate::scenario::{FaultKind, KubernetesTarget, Reach};
 
 pub mod api;
 mod change;
+mod exec;
 mod faults;
 mod forward;
 mod guard;
 mod lazy;
 mod lease;
+mod node;
 mod observe;
 pub mod owned;
+mod partition;
 pub mod permissions;
 pub mod pods;
 mod signal;
+mod stress;
 pub mod target;
 mod view;
 mod watch;
+mod workloads;
 
 pub use change::UNDO as UNDO_ANNOTATION;
 pub use guard::Limits;
 pub use lazy::Unconnected;
+pub use node::run as run_command;
 
 /// The first lists of pods and endpoints are there within this.
 const LISTED: Duration = Duration::from_secs(20);
@@ -57,6 +65,8 @@ pub struct Asked {
     pub faults: Vec<FaultKind>,
     /// What it may break.
     pub limits: Limits,
+    /// The scenario's folder, where its commands are run.
+    pub base_dir: PathBuf,
 }
 
 /// A Service of a cluster as the system under test.
@@ -115,6 +125,10 @@ impl KubernetesPlatform {
             )));
         }
         let faults = Faults {
+            sink: sink.clone(),
+            base_dir: asked.base_dir.clone(),
+            port: found.pod_port.as_ref().map(|(_, port)| *port),
+            sessions: Sessions::default(),
             cluster: cluster.clone(),
             owner: RunOwner::default(),
             namespace: found.namespace.clone(),
@@ -122,6 +136,11 @@ impl KubernetesPlatform {
             limits: asked.limits.clone(),
             lost: Lost::default(),
         };
+        if let Some((pod, _)) = &found.pod_port {
+            for fault in &asked.faults {
+                faults.can_stress(pod, fault).await?;
+            }
+        }
         Ok(Self {
             target: target.clone(),
             cluster,
@@ -297,6 +316,10 @@ impl Platform for KubernetesPlatform {
         view.pods().instances(&zones)
     }
 
+    fn rollouts(&self) -> Rollouts {
+        self.faults.view.workloads().rollouts()
+    }
+
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
         self.faults.undo_of(change)
     }
@@ -306,7 +329,10 @@ impl Platform for KubernetesPlatform {
     }
 
     async fn undo(&self, undo: &Undo) -> Result<(), PlatformError> {
-        self::undo(&self.cluster, undo).await
+        match undo {
+            Undo::RestoreRoute { instance, fault } => self.faults.let_go(fault, instance).await,
+            _ => self::undo(&self.cluster, undo).await,
+        }
     }
 
     async fn stop(&self) -> Result<(), PlatformError> {
@@ -388,6 +414,7 @@ pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
             };
             owned::remove(cluster, &kind, (namespace, name)).await
         }
+        Undo::Run { command, dir, .. } => node::run(command, dir).await,
         other => Err(PlatformError::Failed(format!(
             "not of a Kubernetes cluster: {}",
             other.instance()

@@ -34,7 +34,7 @@ pub struct Observed {
 }
 
 /// All of them; the permissions are made from this list too.
-pub const OBSERVED: [Observed; 6] = [
+pub const OBSERVED: [Observed; 8] = [
     Observed {
         kind: "Deployment",
         group: "apps",
@@ -45,6 +45,32 @@ pub const OBSERVED: [Observed; 6] = [
             ("current", "/status/replicas"),
             ("ready", "/status/readyReplicas"),
             ("updated", "/status/updatedReplicas"),
+            ("generation", "/metadata/generation"),
+        ],
+    },
+    Observed {
+        kind: "StatefulSet",
+        group: "apps",
+        plural: "statefulsets",
+        namespaced: true,
+        facts: &[
+            ("replicas", "/spec/replicas"),
+            ("current", "/status/replicas"),
+            ("ready", "/status/readyReplicas"),
+            ("updated", "/status/updatedReplicas"),
+            ("generation", "/metadata/generation"),
+        ],
+    },
+    Observed {
+        kind: "DaemonSet",
+        group: "apps",
+        plural: "daemonsets",
+        namespaced: true,
+        facts: &[
+            ("replicas", "/status/desiredNumberScheduled"),
+            ("current", "/status/currentNumberScheduled"),
+            ("ready", "/status/numberReady"),
+            ("updated", "/status/updatedNumberScheduled"),
             ("generation", "/metadata/generation"),
         ],
     },
@@ -106,6 +132,9 @@ pub const OBSERVED: [Observed; 6] = [
         ],
     },
 ];
+
+/// Those of them that make pods and are rolled out.
+pub const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 
 /// What matters of an object: its facts as found, those absent left out.
 pub fn facts_of(observed: &Observed, object: &DynamicObject) -> BTreeMap<String, Value> {
@@ -284,7 +313,11 @@ pub fn observe(
                 observed,
                 last: BTreeMap::new(),
             };
+            let selector = found.selector.clone();
             tasks.spawn(follow(followed, sink.clone(), move |change| {
+                if WORKLOADS.contains(&observed.kind) {
+                    known.workloads().told(observed.kind, &change, &selector);
+                }
                 if let Change::Applied(object) = &change
                     && let Some((instance, detail)) = probe_failure(object)
                     && known.pods().get(&instance).is_some()

@@ -15,7 +15,8 @@ use kube::api::PostParams;
 use super::api::Cluster;
 use super::observe::OBSERVED;
 use crate::platform::PlatformError;
-use crate::scenario::{FaultKind, Reach};
+use crate::scenario::units::Size;
+use crate::scenario::{Direction, FaultKind, Reach, StressPlace};
 
 /// A kind of call on a kind of resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,6 +171,15 @@ pub fn needed<'a>(
         for (group, resource, verbs) in calls(fault) {
             list.add(fault.name(), true, group, resource, verbs);
         }
+        if matches!(
+            fault,
+            FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. }
+        ) {
+            // Only where the pod has no squall of its own.
+            let name = fault.name();
+            list.add(name, false, "", "pods/ephemeralcontainers", &["patch"]);
+            list.add(name, false, "", "pods/attach", &["create", "get"]);
+        }
     }
     list.0.into_iter().collect()
 }
@@ -196,6 +206,21 @@ fn calls(fault: &FaultKind) -> Vec<(&'static str, &'static str, &'static [&'stat
         FaultKind::Scale { .. } | FaultKind::RolloutRestart | FaultKind::BadRollout { .. } => {
             workloads.to_vec()
         }
+        FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. } => vec![
+            ("", "pods", &["get"]),
+            ("", "pods/exec", &["create", "get"]),
+        ],
+        FaultKind::Partition { .. } => vec![
+            ("", "pods", &["get", "list", "patch"]),
+            ("", "pods/exec", &["create", "get"]),
+            (
+                "networking.k8s.io",
+                "networkpolicies",
+                &["create", "delete"],
+            ),
+        ],
+        // Its commands are not the cluster's; what they need is not known here.
+        FaultKind::NodeLoss { .. } => vec![("", "pods", &["list"])],
         // Faults of other platforms.
         FaultKind::Kill
         | FaultKind::Stop { .. }
@@ -266,6 +291,22 @@ pub fn rbac() -> String {
         FaultKind::RolloutRestart,
         FaultKind::BadRollout {
             image: String::new(),
+        },
+        FaultKind::MemoryStress {
+            size: Size::bytes(1),
+            place: StressPlace {
+                container: None,
+                image: String::new(),
+            },
+        },
+        FaultKind::Partition {
+            direction: Direction::Both,
+            from: BTreeMap::new(),
+            to: BTreeMap::new(),
+        },
+        FaultKind::NodeLoss {
+            down: String::new(),
+            up: String::new(),
         },
     ];
     let all = needed(Reach::Auto, &every);

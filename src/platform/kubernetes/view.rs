@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pods::Pods;
+use super::workloads::Workloads;
 
 /// The pods, nodes and endpoints as last seen.
 #[derive(Debug, Clone, Default)]
@@ -12,12 +13,20 @@ pub struct View {
     pub pods: Arc<Mutex<Pods>>,
     /// Zone of each node that has one.
     zones: Arc<Mutex<BTreeMap<String, String>>>,
+    /// The workloads behind the Service.
+    workloads: Arc<Mutex<Workloads>>,
 }
 
 impl View {
     /// The pods; the lock is held for moments only.
     pub fn pods(&self) -> MutexGuard<'_, Pods> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The workloads behind the Service.
+    pub fn workloads(&self) -> MutexGuard<'_, Workloads> {
+        self.workloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
     /// Zone of each node.
     pub fn zones(&self) -> MutexGuard<'_, BTreeMap<String, String>> {

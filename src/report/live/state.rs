@@ -173,6 +173,10 @@ impl LiveState {
                 let text = format!("fault {} refused by the guard: {detail}", fault.name);
                 self.happen(at, Tone::Unsure, text);
             }
+            FaultStage::Ineffective => {
+                let text = format!("fault {} had no effect: {detail}", fault.name);
+                self.happen(at, Tone::Unsure, text);
+            }
             FaultStage::Failed => {
                 let text = format!("fault {} could not be made: {detail}", fault.name);
                 self.happen(at, Tone::Bad, text);

@@ -1,15 +1,15 @@
 //! Faults and the guard.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Lower, duration, entries, one_or_more, parsed, show, text, traffic_end};
 use crate::scenario::expression;
 use crate::scenario::model::{
-    FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NODE_LABEL, OWNER_LABEL, Pick,
-    Select, Target, ZONE_LABEL,
+    Direction, FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NODE_LABEL, OWNER_LABEL,
+    Pick, Select, StressPlace, Target, When, ZONE_LABEL,
 };
 use crate::scenario::problem::{Problem, Span};
-use crate::scenario::shape::KINDS;
+use crate::scenario::shape::{KINDS, LOCAL_KINDS};
 use crate::scenario::tree::{Entry, Node};
 
 impl Lower<'_> {
@@ -42,6 +42,9 @@ impl Lower<'_> {
                 if let (Some(kind), Some(target)) = (kind, target) {
                     self.check_kind(kind, target);
                 }
+                if let Some(kind) = kind {
+                    self.check_partition(kind);
+                }
                 let at = self.fault_time(node, traffic);
                 let name = kind.and_then(|kind| self.fault_name(node, &kind.key, &mut names));
                 let select = kind.and_then(|kind| self.select(&kind.value, local));
@@ -51,6 +54,7 @@ impl Lower<'_> {
                     every: duration(node, "every"),
                     times: parsed(node, "times"),
                     lasts: duration(node, "for"),
+                    when: self.when(node, target),
                     kind: fault_kind(kind?)?,
                     select: select?,
                 })
@@ -70,8 +74,56 @@ impl Lower<'_> {
             _ => return,
         };
         let message = format!("`{}` cannot be done to a `{wrong}` target", kind.key);
-        let kinds = KINDS[if of_cluster { 0..7 } else { 7..15 }].join(", ");
+        let kinds = match of_cluster {
+            true => KINDS[..LOCAL_KINDS].join(", "),
+            false => KINDS[LOCAL_KINDS..].join(", "),
+        };
         self.report(Problem::new(kind.key_at, message).expected(format!("{expected}{kinds}")));
+    }
+
+    /// What must be seen first.
+    fn when(&mut self, node: &Node, target: Option<&Target>) -> Option<When> {
+        let (when, after) = (text(node, "when"), text(node, "after"));
+        if let (None, None, Some(entry)) = (&when, &after, node.entry("within")) {
+            let problem = Problem::new(
+                entry.key_at,
+                "`within` bounds a wait, and nothing is waited for",
+            );
+            self.report(problem.expected("`when` or `after` beside it"));
+        }
+        if let (Some(entry), Some(Target::Local(_)), Some("rollout")) =
+            (node.entry("after"), target, after.as_deref())
+        {
+            let problem = Problem::new(entry.key_at, "a `local` target has no rollouts");
+            self.report(problem.expected("no `after`, or a `kubernetes` target"));
+        }
+        let both = [when.as_deref(), after.as_deref().map(|_| "after rollout")];
+        let both: Vec<&str> = both.into_iter().flatten().collect();
+        (!both.is_empty()).then(|| When {
+            text: both.join(", "),
+            ready: when.as_deref().and_then(|text| expression::when(text).ok()),
+            after_rollout: after.is_some(),
+            within: duration(node, "within"),
+        })
+    }
+
+    /// What comes from somewhere is not cut by cutting what goes out.
+    fn check_partition(&mut self, kind: &Entry) {
+        let Some(FaultKind::Partition { direction, .. }) = fault_kind(kind) else {
+            return;
+        };
+        for (key, other, way) in [
+            ("from", Direction::Egress, "ingress"),
+            ("to", Direction::Ingress, "egress"),
+        ] {
+            if let (Some(entry), true) = (kind.value.entry(key), direction == other) {
+                let message = format!("`{key}` says nothing about that direction");
+                self.report(
+                    Problem::new(entry.key_at, message)
+                        .expected(format!("no `{key}`, or `direction: {way}` or `both`")),
+                );
+            }
+        }
     }
 
     fn fault_time(&mut self, node: &Node, traffic: Option<&[Flow]>) -> Option<std::time::Duration> {
@@ -120,10 +172,7 @@ impl Lower<'_> {
             }
             names.push(text);
         }
-        let labels = entries(node, "select");
-        let labels = labels
-            .iter()
-            .filter_map(|e| Some((e.key.clone(), e.value.text()?.to_string())));
+        let labels = labels(node, "select").into_iter();
         let places = [
             ("node", NODE_LABEL),
             ("zone", ZONE_LABEL),
@@ -158,6 +207,7 @@ impl Lower<'_> {
             names,
             labels: labels.collect(),
             pick,
+            ready: text(node, "ready").is_some_and(|ready| ready == "true"),
         })
     }
 
@@ -289,6 +339,31 @@ fn hit_count(select: &Select, instances: u32) -> u32 {
     }
 }
 
+fn labels(node: &Node, key: &str) -> BTreeMap<String, String> {
+    let labels = entries(node, key).iter();
+    let labels = labels.filter_map(|e| Some((e.key.clone(), e.value.text()?.to_string())));
+    labels.collect()
+}
+
+fn stress_place(node: &Node) -> Option<StressPlace> {
+    Some(StressPlace {
+        container: text(node, "container"),
+        image: text(node, "image")?,
+    })
+}
+
+/// The direction as written, or the one that `from` and `to` speak of.
+fn direction(node: &Node) -> Option<Direction> {
+    if node.get("direction").is_some() {
+        return super::word(node, "direction");
+    }
+    Some(match (node.get("from"), node.get("to")) {
+        (Some(_), None) => Direction::Ingress,
+        (None, Some(_)) => Direction::Egress,
+        _ => Direction::Both,
+    })
+}
+
 fn fault_kind(entry: &Entry) -> Option<FaultKind> {
     let node = &entry.value;
     Some(match entry.key.as_str() {
@@ -328,6 +403,24 @@ fn fault_kind(entry: &Entry) -> Option<FaultKind> {
         "rollout-restart" => FaultKind::RolloutRestart,
         "bad-rollout" => FaultKind::BadRollout {
             image: text(node, "image")?,
+        },
+        "cpu-stress" => FaultKind::CpuStress {
+            workers: parsed(node, "workers")?,
+            load: expression::share(&text(node, "load")?)?,
+            place: stress_place(node)?,
+        },
+        "memory-stress" => FaultKind::MemoryStress {
+            size: parsed(node, "size")?,
+            place: stress_place(node)?,
+        },
+        "partition" => FaultKind::Partition {
+            direction: direction(node)?,
+            from: labels(node, "from"),
+            to: labels(node, "to"),
+        },
+        "node-loss" => FaultKind::NodeLoss {
+            down: text(node, "down")?,
+            up: text(node, "up")?,
         },
         _ => return None,
     })

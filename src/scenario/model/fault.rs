@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::expect::Bound;
-use crate::scenario::units::{Ratio, duration, duration_opt};
+use super::journey::Op;
+use crate::scenario::units::{Ratio, Size, duration, duration_opt};
 
 /// A fault, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,10 +27,30 @@ pub struct FaultSpec {
     /// Undone after so long; without it at the end of the run (where it can be undone at all).
     #[serde(default, with = "duration_opt", rename = "for")]
     pub lasts: Option<Duration>,
+    /// Not before this is seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
     /// What is done.
     pub kind: FaultKind,
     /// To whom.
     pub select: Select,
+}
+
+/// What must be seen before an injection is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct When {
+    /// As written.
+    pub text: String,
+    /// So many instances are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<(Op, u32)>,
+    /// A rollout that was under way, or began since, is complete.
+    #[serde(default)]
+    pub after_rollout: bool,
+    /// Given up after so long; at the end of traffic when absent.
+    #[serde(default, with = "duration_opt")]
+    pub within: Option<Duration>,
 }
 
 /// What a fault does.
@@ -107,6 +128,65 @@ pub enum FaultKind {
         /// The image that does not exist.
         image: String,
     },
+    /// Threads in a container of the pod use up CPU. Undone by ending them.
+    CpuStress {
+        /// So many threads.
+        workers: u32,
+        /// The share of a core that each uses.
+        load: Ratio,
+        /// Where they run.
+        #[serde(flatten)]
+        place: StressPlace,
+    },
+    /// A process in a container of the pod holds memory. Undone by ending it.
+    MemoryStress {
+        /// So much.
+        size: Size,
+        /// Where it runs.
+        #[serde(flatten)]
+        place: StressPlace,
+    },
+    /// A NetworkPolicy cuts the pod off. Undone by removing it.
+    Partition {
+        /// Which connections are cut.
+        direction: Direction,
+        /// Incoming ones only from pods with these labels; from anywhere when empty.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        from: BTreeMap<String, String>,
+        /// Outgoing ones only to pods with these labels; to anywhere when empty.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        to: BTreeMap<String, String>,
+    },
+    /// The pod's node is lost, by a command of the user's. Undone by another.
+    NodeLoss {
+        /// Takes the node away; `{node}` is its name.
+        down: String,
+        /// Brings it back.
+        up: String,
+    },
+}
+
+/// Where a stress runs: in a container that has squall, or in an ephemeral one beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StressPlace {
+    /// Which container; the pod's first when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Image of the ephemeral container, where the pod's own has no squall.
+    pub image: String,
+}
+
+/// Which connections of a pod are cut, seen from the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Those that come to it.
+    Ingress,
+    /// Those that it makes.
+    Egress,
+    /// All.
+    Both,
 }
 
 impl FaultKind {
@@ -128,6 +208,10 @@ impl FaultKind {
             FaultKind::Scale { .. } => "scale",
             FaultKind::RolloutRestart => "rollout-restart",
             FaultKind::BadRollout { .. } => "bad-rollout",
+            FaultKind::CpuStress { .. } => "cpu-stress",
+            FaultKind::MemoryStress { .. } => "memory-stress",
+            FaultKind::Partition { .. } => "partition",
+            FaultKind::NodeLoss { .. } => "node-loss",
         }
     }
     /// What it does to the instance that it hits: what judges expect of the system depends on this, not on the name.
@@ -140,9 +224,14 @@ impl FaultKind {
             | FaultKind::Evict { .. }
             | FaultKind::Drain { .. } => Effect::Retirement,
             FaultKind::ContainerKill { .. } => Effect::Restart,
-            FaultKind::Freeze => Effect::Silence,
-            FaultKind::Drop { .. } | FaultKind::Reset { .. } | FaultKind::BlackHole => Effect::Loss,
-            FaultKind::Delay { .. } => Effect::Strain,
+            FaultKind::Freeze | FaultKind::NodeLoss { .. } => Effect::Silence,
+            FaultKind::Drop { .. }
+            | FaultKind::Reset { .. }
+            | FaultKind::BlackHole
+            | FaultKind::Partition { .. } => Effect::Loss,
+            FaultKind::Delay { .. }
+            | FaultKind::CpuStress { .. }
+            | FaultKind::MemoryStress { .. } => Effect::Strain,
             FaultKind::Cordon
             | FaultKind::Scale { .. }
             | FaultKind::RolloutRestart
@@ -160,6 +249,25 @@ impl FaultKind {
                 | FaultKind::ContainerKill { .. }
                 | FaultKind::RolloutRestart
         )
+    }
+    /// Whether it hits all that stands on the node of the instance chosen.
+    pub fn is_of_node(&self) -> bool {
+        matches!(self, FaultKind::Drain { .. } | FaultKind::NodeLoss { .. })
+    }
+    /// A change that takes longer has failed.
+    pub fn patience(&self) -> Duration {
+        const USUAL: Duration = Duration::from_secs(30);
+        match self {
+            // What is asked for again until its deadline is looked at once more at the end.
+            FaultKind::Evict { deadline } | FaultKind::Drain { deadline } => *deadline + USUAL,
+            FaultKind::Stop { grace } => *grace + USUAL,
+            // An image may have to be pulled, a policy to be enforced, a machine to stop.
+            FaultKind::CpuStress { .. }
+            | FaultKind::MemoryStress { .. }
+            | FaultKind::Partition { .. } => 3 * USUAL,
+            FaultKind::NodeLoss { .. } => 4 * USUAL,
+            _ => USUAL,
+        }
     }
     /// Whether only a cluster can make it, and no local target.
     pub fn is_of_cluster(&self) -> bool {
@@ -213,6 +321,9 @@ pub const ZONE_LABEL: &str = "squall.zone";
 /// Label for what makes and replaces it: `Deployment/front`.
 pub const OWNER_LABEL: &str = "squall.owner";
 
+/// Label for the namespace of one that is not the target's.
+pub const NAMESPACE_LABEL: &str = "squall.namespace";
+
 /// Which instances a fault hits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -226,6 +337,9 @@ pub struct Select {
     /// How many of them.
     #[serde(default)]
     pub pick: Pick,
+    /// Only those that are ready.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// How many of the selected.

@@ -1,6 +1,7 @@
 //! The faults that only a cluster can make. Each hits pods, or the node or workload of the pods it selects.
 
-use super::faults::{HINTS, NAME, PICK, SELECT};
+use super::faults::{HINTS, NAME, PICK, READY, SELECT};
+use super::file::TEXTS;
 use super::{Field, Object, Scalar};
 
 const NODE: Field = Field::of("node", Scalar::Name, "Only pods on this node.").example("n1");
@@ -19,7 +20,7 @@ const fn plain(name: &'static str, doc: &'static str) -> Object {
     Object {
         name,
         doc,
-        fields: &[NAME, SELECT, NODE, ZONE, OWNER, PICK],
+        fields: &[NAME, SELECT, NODE, ZONE, OWNER, READY, PICK],
         hints: HINTS,
         ..Object::NEW
     }
@@ -31,7 +32,7 @@ macro_rules! with {
         Object {
             name: $name,
             doc: $doc,
-            fields: &[NAME, SELECT, NODE, ZONE, OWNER, PICK, $($field),+],
+            fields: &[NAME, SELECT, NODE, ZONE, OWNER, READY, PICK, $($field),+],
             hints: HINTS,
             ..Object::NEW
         }
@@ -107,4 +108,81 @@ pub(super) static BAD_ROLLOUT: Object = with!(
     "bad-rollout",
     "The workload gets an image that cannot be had.",
     IMAGE
+);
+
+const CONTAINER: Field = Field::of(
+    "container",
+    Scalar::Name,
+    "In which container; the pod's first when absent.",
+);
+const STRESS_IMAGE: Field = Field::of(
+    "image",
+    Scalar::Name,
+    "Image with squall for an ephemeral container (Kubernetes 1.25 and later), where the pod's own has none.",
+)
+.default(concat!("squall:", env!("CARGO_PKG_VERSION")));
+pub(super) static CPU_STRESS: Object = with!(
+    "cpu-stress",
+    "Threads in a container of the pod use up CPU, within the container's own limits.",
+    Field::of("workers", Scalar::Int(1, 1024), "So many threads.").default("1"),
+    Field::of(
+        "load",
+        Scalar::Share,
+        "The share of a core that each of them uses."
+    )
+    .default("100%"),
+    CONTAINER,
+    STRESS_IMAGE
+);
+pub(super) static MEMORY_STRESS: Object = with!(
+    "memory-stress",
+    "A process in a container of the pod holds memory, within the container's own limits.",
+    Field::of("size", Scalar::Size, "So much.")
+        .required()
+        .example("256MiB"),
+    CONTAINER,
+    STRESS_IMAGE
+);
+pub(super) static PARTITION: Object = with!(
+    "partition",
+    "A NetworkPolicy cuts the pod off.",
+    Field::of(
+        "direction",
+        Scalar::Choice(&[
+            ("ingress", "Connections that come to the pod."),
+            ("egress", "Connections that it makes."),
+            ("both", "All."),
+        ]),
+        "Which connections are cut; that of `from` and `to` where they stand, else both.",
+    ),
+    Field::new(
+        "from",
+        TEXTS,
+        "Cut only what comes from pods of the namespace with all these labels.",
+    )
+    .example("{ app: front }"),
+    Field::new(
+        "to",
+        TEXTS,
+        "Cut only what goes to pods of the namespace with all these labels.",
+    )
+    .example("{ app: db }")
+);
+pub(super) static NODE_LOSS: Object = with!(
+    "node-loss",
+    "The pod's node is lost: only commands of yours know how. Both are run by /bin/sh in the scenario's folder.",
+    Field::of(
+        "down",
+        Scalar::Name,
+        "Takes the node away; `{node}` is replaced by its name.",
+    )
+    .required()
+    .example("\"ssh admin@{node} poweroff -f\""),
+    Field::of(
+        "up",
+        Scalar::Name,
+        "Brings it back, also if it was never away."
+    )
+    .required()
+    .example("\"ipmitool -H {node}-bmc power on\"")
 );

@@ -19,7 +19,7 @@ macro_rules! kind {
 }
 
 /// The kinds of faults, as keys of a fault.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 19] = [
     "kill",
     "stop",
     "freeze",
@@ -35,7 +35,13 @@ pub const KINDS: [&str; 15] = [
     "scale",
     "rollout-restart",
     "bad-rollout",
+    "cpu-stress",
+    "memory-stress",
+    "partition",
+    "node-loss",
 ];
+/// So many of them, at the beginning, are of local targets; the others are of clusters.
+pub const LOCAL_KINDS: usize = 7;
 
 /// A fault, and when.
 pub(super) static FAULT: Object = Object {
@@ -67,6 +73,27 @@ pub(super) static FAULT: Object = Object {
             "Undone after so long; without it at the end of the run.",
         )
         .example("10s"),
+        Field::of(
+            "when",
+            Scalar::When,
+            "Not before so many of the target's instances are ready; looked for from `at` on.",
+        )
+        .example("ready >= 5"),
+        Field::of(
+            "after",
+            Scalar::Choice(&[(
+                "rollout",
+                "A rollout of the target's workload that is under way at `at`, or begins later, is complete.",
+            )]),
+            "Not before this; looked for from `at` on.",
+        )
+        .example("rollout"),
+        Field::of(
+            "within",
+            Scalar::SomeTime,
+            "What `when` or `after` waits for is given up after so long; at the end of traffic when absent.",
+        )
+        .example("60s"),
         Field::of(
             "name",
             Scalar::Name,
@@ -143,6 +170,26 @@ pub(super) static FAULT: Object = Object {
             &cluster::BAD_ROLLOUT,
             "Rolls out a version of the pods' workload that never becomes ready."
         ),
+        kind!(
+            "cpu-stress",
+            &cluster::CPU_STRESS,
+            "Threads in the pods' containers use up CPU."
+        ),
+        kind!(
+            "memory-stress",
+            &cluster::MEMORY_STRESS,
+            "A process in the pods' containers holds memory."
+        ),
+        kind!(
+            "partition",
+            &cluster::PARTITION,
+            "A NetworkPolicy cuts the pods off; whether the cluster enforces it is checked."
+        ),
+        kind!(
+            "node-loss",
+            &cluster::NODE_LOSS,
+            "The pods' nodes are lost, by a command of yours."
+        ),
     ],
     rules: &[
         Rule::One(&KINDS),
@@ -180,6 +227,8 @@ pub(super) const NAME: Field = Field::new(
 .example("shop-2");
 pub(super) const SELECT: Field =
     Field::new("select", TEXTS, "Only instances with all these labels.");
+pub(super) const READY: Field =
+    Field::of("ready", Scalar::Bool, "Only instances that are ready.").default("false");
 pub(super) const PICK: Field = Field::of(
     "pick",
     Scalar::Pick,
@@ -196,7 +245,7 @@ pub(super) const HINTS: &[(&str, &str)] = &[
 static KILL: Object = Object {
     name: "kill",
     doc: "The process is gone at once.",
-    fields: &[NAME, SELECT, PICK],
+    fields: &[NAME, SELECT, READY, PICK],
     hints: &[
         (
             "grace",
@@ -212,6 +261,7 @@ static STOP: Object = Object {
     fields: &[
         NAME,
         SELECT,
+        READY,
         PICK,
         Field::of(
             "grace",
@@ -226,7 +276,7 @@ static STOP: Object = Object {
 static FREEZE: Object = Object {
     name: "freeze",
     doc: "The process stands still.",
-    fields: &[NAME, SELECT, PICK],
+    fields: &[NAME, SELECT, READY, PICK],
     hints: HINTS,
     ..Object::NEW
 };
@@ -236,6 +286,7 @@ static DELAY: Object = Object {
     fields: &[
         NAME,
         SELECT,
+        READY,
         PICK,
         Field::of("latency", Scalar::SomeTime, "For so long.")
             .required()
@@ -248,21 +299,21 @@ static DELAY: Object = Object {
 static DROP: Object = Object {
     name: "drop",
     doc: "New connections are swallowed.",
-    fields: &[NAME, SELECT, PICK, SHARE],
+    fields: &[NAME, SELECT, READY, PICK, SHARE],
     hints: HINTS,
     ..Object::NEW
 };
 static RESET: Object = Object {
     name: "reset",
     doc: "New connections are reset.",
-    fields: &[NAME, SELECT, PICK, SHARE],
+    fields: &[NAME, SELECT, READY, PICK, SHARE],
     hints: HINTS,
     ..Object::NEW
 };
 static BLACK_HOLE: Object = Object {
     name: "black-hole",
     doc: "Nothing comes through.",
-    fields: &[NAME, SELECT, PICK],
+    fields: &[NAME, SELECT, READY, PICK],
     hints: HINTS,
     ..Object::NEW
 };

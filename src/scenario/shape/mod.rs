@@ -15,7 +15,7 @@ mod schema;
 mod traffic;
 
 pub use check::{check, fill, respell};
-pub use faults::KINDS;
+pub use faults::{KINDS, LOCAL_KINDS};
 pub use file::SCENARIO;
 pub use journey::METHODS;
 pub use scalar::Scalar;

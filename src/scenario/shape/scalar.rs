@@ -35,6 +35,8 @@ pub enum Scalar {
     Bound,
     /// An abort condition.
     Abort,
+    /// A condition of an injection.
+    When,
     /// A count, a share, or `all`.
     Pick,
     /// A share or a count.
@@ -43,6 +45,8 @@ pub enum Scalar {
     Status,
     /// A comparison with a duration.
     TimeCheck,
+    /// A size above zero.
+    Size,
     /// A comparison with a size.
     SizeCheck,
     /// A JSON path.
@@ -95,10 +99,12 @@ impl Scalar {
             Scalar::Think => expression::THINK.into(),
             Scalar::Bound => expression::BOUND.into(),
             Scalar::Abort => expression::ABORT.into(),
+            Scalar::When => expression::WHEN.into(),
             Scalar::Pick => "a count from 1, a share from above 0% to 100%, or all".into(),
             Scalar::KeepReady => "a share from above 0% to 100%, or a count of instances".into(),
             Scalar::Status => "a status from 100 to 599, or a class such as 2xx".into(),
             Scalar::TimeCheck => "a comparison with a duration, such as < 250ms".into(),
+            Scalar::Size => "a size above 0B with its unit, such as 64MiB or 1GiB".into(),
             Scalar::SizeCheck => "a comparison with a size, such as < 4KiB".into(),
             Scalar::JsonPath => "a JSON path (RFC 9535), such as $.items[0].id".into(),
             Scalar::Regex => "a regular expression, such as id=(\\d+)".into(),
@@ -171,10 +177,15 @@ impl Scalar {
             Scalar::Think => expression::think(text).map(|_| ()),
             Scalar::Bound => expression::bound(text).map(|_| ()),
             Scalar::Abort => expression::abort_when(text).map(|_| ()),
+            Scalar::When => expression::when(text).map(|_| ()),
             Scalar::Pick => expression::pick(text).map(|_| ()),
             Scalar::KeepReady => expression::keep_ready(text).map(|_| ()),
             Scalar::Status => expression::status(text).map(|_| ()),
             Scalar::TimeCheck => expression::time_check(text).map(|_| ()),
+            Scalar::Size => match text.parse::<crate::scenario::units::Size>() {
+                Ok(size) => is(size.get() > 0),
+                Err(error) => Err(self.unit(text, error)),
+            },
             Scalar::SizeCheck => expression::size_check(text).map(|_| ()),
             Scalar::JsonPath => {
                 serde_json_path::JsonPath::parse(text)
@@ -216,6 +227,7 @@ impl Scalar {
             Scalar::Duration => "a duration",
             Scalar::SomeTime => "a duration above 0s",
             Scalar::Rate => "a rate",
+            Scalar::Size => "a size above 0B",
             Scalar::Share => "a share above 0% and up to 100%",
             Scalar::Url => "a URL that begins with http:// or https://",
             Scalar::UrlPath => "a path: it begins with `/` and has no spaces",
@@ -268,6 +280,9 @@ impl Scalar {
             )),
             Scalar::Bound => text(&bound_pattern()),
             Scalar::Abort => text(&format!(r"{} for\s+{DURATION}", bound_pattern())),
+            Scalar::When => {
+                text(r"\s*ready\s*(?:<\s*0*[1-9]\d*|<=\s*\d+|>=\s*0*[1-9]\d*|>\s*\d+|==\s*\d+)\s*")
+            }
             Scalar::Pick => json!({
                 "type": ["integer", "string"], "minimum": 1, "maximum": u32::MAX,
                 "pattern": or_environment(&format!(r"\s*(?:all|0*[1-9]\d*|{SOME_PERCENT})\s*")),
@@ -281,6 +296,9 @@ impl Scalar {
                 "pattern": or_environment(r"\s*[1-5](?:xx|\d\d)\s*"),
             }),
             Scalar::TimeCheck => text(&format!(r"\s*(?:<=?|>=?|==)\s*{DURATION}")),
+            Scalar::Size => text(&format!(
+                r"(?=.*[1-9])\s*{NUMBER}\s*(?:B|[KMG]iB|[kKMG]B)\s*"
+            )),
             Scalar::SizeCheck => text(&format!(
                 r"\s*(?:<=?|>=?|==)\s*{NUMBER}\s*(?:B|[KMG]iB|[kKMG]B)\s*"
             )),

@@ -16,7 +16,7 @@ fn an_old_cluster_serves_betas_and_a_new_one_does_not() {
         ("discovery.k8s.io", &["v1beta1"]),
         ("networking.k8s.io", &["v1", "v1beta1"]),
     ]);
-    let served = Served::choose(&old, Some("v1beta1".into()));
+    let served = Served::choose(&old, Some("v1beta1".into()), false);
     assert_eq!(served.policy.as_deref(), Some("v1beta1"));
     assert_eq!(served.autoscaling.as_deref(), Some("v2beta2"));
     assert_eq!(served.discovery.as_deref(), Some("v1beta1"));
@@ -26,13 +26,13 @@ fn an_old_cluster_serves_betas_and_a_new_one_does_not() {
         ("policy", &["v1beta1", "v1"]),
         ("autoscaling", &["v2beta2", "v2"]),
     ]);
-    let served = Served::choose(&both, None);
+    let served = Served::choose(&both, None, true);
     assert_eq!(served.policy.as_deref(), Some("v1"));
     assert_eq!(served.autoscaling.as_deref(), Some("v2"));
     assert_eq!(served.discovery, None);
     // autoscaling/v1 alone cannot say what the judge needs.
     let v1 = groups(&[("autoscaling", &["v1"])]);
-    assert_eq!(Served::choose(&v1, None).autoscaling, None);
+    assert_eq!(Served::choose(&v1, None, true).autoscaling, None);
 }
 
 fn kubeconfig(current: Option<&str>, contexts: &[&str]) -> Kubeconfig {

@@ -1,0 +1,185 @@
+//! The workloads behind the Service, and whether one is being rolled out. Pure: it is told of changes.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::watch::Change;
+use crate::platform::Rollouts;
+
+/// A workload as it was when last told of.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    /// What its pods are made from: a new one is a rollout, whoever asked for it.
+    template: Value,
+    rolls: bool,
+}
+
+/// The workloads whose pods the Service selects.
+#[derive(Debug, Default)]
+pub struct Workloads {
+    known: BTreeMap<(&'static str, String), Known>,
+    begun: u64,
+}
+
+/// Whether the Service with this selector leads to pods of the workload.
+pub fn serves(object: &DynamicObject, selector: &str) -> bool {
+    let labels = object.data.pointer("/spec/template/metadata/labels");
+    let has = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        labels.and_then(|l| l.get(key)).and_then(Value::as_str) == Some(value)
+    };
+    labels.is_some() && selector.split(',').all(has)
+}
+
+fn number(object: &DynamicObject, pointer: &str) -> i64 {
+    object
+        .data
+        .pointer(pointer)
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
+}
+
+/// How many pods the workload is to have, and how many there are of the newest kind, of any kind, and ready.
+fn counts(kind: &str, o: &DynamicObject) -> [i64; 4] {
+    match kind {
+        "DaemonSet" => [
+            number(o, "/status/desiredNumberScheduled"),
+            number(o, "/status/updatedNumberScheduled"),
+            number(o, "/status/currentNumberScheduled"),
+            number(o, "/status/numberReady"),
+        ],
+        _ => [
+            o.data
+                .pointer("/spec/replicas")
+                .and_then(Value::as_i64)
+                .unwrap_or(1),
+            number(o, "/status/updatedReplicas"),
+            number(o, "/status/replicas"),
+            number(o, "/status/readyReplicas"),
+        ],
+    }
+}
+
+/// Whether all pods are of the newest kind; with `ready`, as `kubectl rollout status` would have it.
+fn is_rolled(kind: &str, object: &DynamicObject, ready: bool) -> bool {
+    let generation = object.metadata.generation.unwrap_or(0);
+    let [wanted, updated, all, are_ready] = counts(kind, object);
+    // A StatefulSet that is rolled out whole no longer counts its pods as updated.
+    let revision = |which: &str| object.data.pointer(which);
+    let same = revision("/status/updateRevision") == revision("/status/currentRevision");
+    let updated = if kind == "StatefulSet" && same {
+        all
+    } else {
+        updated
+    };
+    number(object, "/status/observedGeneration") >= generation
+        && updated >= wanted
+        && all <= updated
+        && (!ready || are_ready >= wanted)
+}
+
+impl Workloads {
+    /// Takes in a change of workloads of one kind.
+    pub fn told(&mut self, kind: &'static str, change: &Change<DynamicObject>, selector: &str) {
+        match change {
+            Change::All(all) => all.iter().for_each(|o| self.applied(kind, o, selector)),
+            Change::Applied(one) => self.applied(kind, one, selector),
+            Change::Deleted(one) => drop(self.known.remove(&(kind, one.name_any()))),
+        }
+    }
+
+    fn applied(&mut self, kind: &'static str, object: &DynamicObject, selector: &str) {
+        if !serves(object, selector) {
+            return;
+        }
+        let template = object
+            .data
+            .pointer("/spec/template")
+            .cloned()
+            .unwrap_or_default();
+        let key = (kind, object.name_any());
+        let Some(known) = self.known.get_mut(&key) else {
+            // Pods that are not ready at first sight are no sign of a rollout; old ones beside new ones are.
+            let rolls = !is_rolled(kind, object, false);
+            self.known.insert(key, Known { template, rolls });
+            return;
+        };
+        if known.template != template {
+            known.template = template;
+            known.rolls = true;
+            self.begun += 1;
+        }
+        known.rolls &= !is_rolled(kind, object, true);
+    }
+
+    /// The rollouts seen.
+    pub fn rollouts(&self) -> Rollouts {
+        Rollouts {
+            begun: self.begun,
+            under_way: self.known.values().any(|k| k.rolls),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn web(image: &str, generation: i64, observed: i64, counts: [i64; 4]) -> DynamicObject {
+        let [wanted, updated, all, ready] = counts;
+        serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "generation": generation},
+            "spec": {"replicas": wanted, "template": {"metadata": {"labels": {"app": "web", "x": "y"}}, "spec": {"image": image}}},
+            "status": {"observedGeneration": observed, "updatedReplicas": updated, "replicas": all, "readyReplicas": ready}}))
+        .expect("a Deployment")
+    }
+
+    #[test]
+    fn a_rollout_begins_with_a_new_template_and_ends_when_all_are_new_and_ready() {
+        let mut seen = Workloads::default();
+        let mut tell = |object| {
+            seen.told("Deployment", &Change::Applied(object), "app=web");
+            let Rollouts { begun, under_way } = seen.rollouts();
+            (begun, under_way)
+        };
+        assert_eq!(tell(web("a", 1, 1, [3, 3, 3, 3])), (0, false));
+        // A pod has died, the workload was scaled: neither is a rollout.
+        assert_eq!(tell(web("a", 1, 1, [3, 3, 3, 2])), (0, false));
+        assert_eq!(tell(web("a", 2, 1, [5, 3, 3, 3])), (0, false));
+        // Not observed yet: the counts are still the old ones.
+        assert_eq!(tell(web("b", 3, 2, [3, 3, 3, 3])), (1, true));
+        assert_eq!(tell(web("b", 3, 3, [3, 1, 4, 3])), (1, true));
+        assert_eq!(tell(web("b", 3, 3, [3, 3, 4, 3])), (1, true));
+        assert_eq!(tell(web("b", 3, 3, [3, 3, 3, 2])), (1, true));
+        assert_eq!(tell(web("b", 3, 3, [3, 3, 3, 3])), (1, false));
+    }
+
+    #[test]
+    fn only_workloads_behind_the_service_count_and_one_that_is_half_rolled_is_seen() {
+        let mut seen = Workloads::default();
+        seen.told(
+            "Deployment",
+            &Change::Applied(web("a", 1, 1, [3, 1, 4, 3])),
+            "app=other",
+        );
+        assert_eq!(seen.rollouts(), Rollouts::default());
+        assert!(
+            serves(&web("a", 1, 1, [1; 4]), "app=web,x=y")
+                && !serves(&web("a", 1, 1, [1; 4]), "app=web,x=z")
+        );
+        seen.told(
+            "Deployment",
+            &Change::Applied(web("a", 1, 1, [3, 1, 4, 3])),
+            "app=web",
+        );
+        assert!(seen.rollouts().under_way);
+        let mut db = web("a", 1, 1, [2, 0, 2, 2]);
+        db.data["status"]["updateRevision"] = "r".into();
+        db.data["status"]["currentRevision"] = "r".into();
+        assert!(is_rolled("StatefulSet", &db, true) && !is_rolled("Deployment", &db, true));
+    }
+}
