@@ -20,6 +20,14 @@ pub fn load(path: &Path) -> Result<Scenario, scenario::Problems> {
     scenario::load(path, &|name| std::env::var(name).ok())
 }
 
+/// Takes squall's own image from the command line, where it is given there and the target is a cluster.
+pub fn use_image(scenario: &mut Scenario, image: Option<String>) {
+    if let scenario::Target::Kubernetes(target) = &mut scenario.target {
+        let settings = &mut target.guardian;
+        settings.image = image.filter(|i| !i.is_empty()).or(settings.image.take());
+    }
+}
+
 /// Checks each file and prints every problem of each.
 pub fn validate(args: ValidateArgs) -> anyhow::Result<Exit> {
     let mut exit = Exit::Pass;

@@ -5,6 +5,7 @@ mod connect;
 pub mod exit;
 mod explain;
 mod files;
+mod guard;
 mod init;
 mod judge;
 pub mod log;
@@ -74,6 +75,9 @@ enum Command {
     /// End process groups when squall is gone (used by the local platform).
     #[command(name = "__reaper", hide = true)]
     Reaper,
+    /// Take back what a run left in a cluster, once it is dead (the guardian that a run starts there).
+    #[command(name = "__guard", hide = true)]
+    Guard(guard::Args),
 }
 
 impl Cli {
@@ -94,6 +98,7 @@ impl Cli {
             Command::Connect(args) => Ok(connect::main(args)),
             Command::Completions(args) => completions::main(args),
             Command::Exec(args) => files::exec(args),
+            Command::Guard(args) => guard::main(args),
             Command::Reaper => {
                 squall::platform::local::reaper::main(std::io::stdin().lock())?;
                 Ok(Exit::Pass)

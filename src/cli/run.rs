@@ -23,6 +23,10 @@ pub struct Args {
     /// Seed, instead of the scenario's: the same choices again.
     #[arg(long)]
     seed: Option<u64>,
+    /// Squall's own image, for what runs in the cluster (the guardian), instead of the scenario's
+    /// (target.kubernetes.guardian.image).
+    #[arg(long, env = "SQUALL_IMAGE")]
+    image: Option<String>,
     /// Show no progress; the summary is still printed.
     #[arg(short, long)]
     quiet: bool,
@@ -32,6 +36,7 @@ pub struct Args {
 pub fn main(args: Args) -> anyhow::Result<Exit> {
     let mut scenario = super::files::load(&args.scenario)?;
     scenario.seed = args.seed.or(scenario.seed);
+    super::files::use_image(&mut scenario, args.image);
     let progress = if args.quiet {
         Progress::None
     } else if std::io::stderr().is_terminal() {

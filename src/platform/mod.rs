@@ -66,7 +66,7 @@ pub struct Change {
 
 /// How a change is taken back; written to the ledger before the change is made, so it must hold all it takes to
 /// do so in another process, after a crash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Undo {
     /// SIGCONT to a frozen process.

@@ -30,6 +30,7 @@ pub fn target(bed: &Bed, namespace: &str) -> KubernetesTarget {
         port: None,
         scheme: "http".into(),
         reach: Reach::Auto,
+        guardian: Default::default(),
         common: Default::default(),
     }
 }

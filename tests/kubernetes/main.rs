@@ -3,6 +3,7 @@
 mod bed;
 mod enforcer;
 mod harness;
+mod killed;
 mod partition;
 mod shipped;
 mod soak;

@@ -26,6 +26,9 @@ expect:
   - recovery: 10s
 ";
 
+/// What of it needs a local target: the target itself, and all about faults.
+const BASE_LOCAL: &str = "  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nfaults:\n  - at: 5s\n    kill: { pick: 1 }\nguard: { keep-ready: 50% }\nexpect:\n  - p99 < 250ms\n  - recovery: 10s\n";
+
 /// One way to get a scenario wrong: what is replaced in `BASE` by what, and where and how that is told.
 pub struct Case {
     pub from: &'static str,
@@ -172,6 +175,8 @@ pub const CASES: &[Case] = &[
     structural("- p99 < 250ms", "- balance: { kind: fair }\n  - p99 < 250ms", 21, 22, "`fair` is not one of the known words", "uniform, least-request"),
     structural("- p99 < 250ms", "- balance: { kind: { client-ip: 0s } }\n  - p99 < 250ms", 21, 35, "`0s`", "above 0s"),
     structural("- p99 < 250ms", "- balance: { kind: {} }\n  - p99 < 250ms", 21, 16, "missing key `client-ip`", "client-ip: 3h"),
+    structural(BASE_LOCAL, "  kubernetes: { service: front, guardian: { imege: x } }\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nexpect: [ p99 < 250ms ]\n", 4, 45, "unknown key `imege`", "did you mean `image`?"),
+    structural(BASE_LOCAL, "  kubernetes: { service: front, guardian: { pull: allways } }\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nexpect: [ p99 < 250ms ]\n", 4, 51, "`allways` is not one", "if-not-present, always, never"),
     structural("- p99 < 250ms", "- balance: { tolerence: 10% }\n  - p99 < 250ms", 21, 16, "unknown key `tolerence`", "did you mean `tolerance`?"),
     semantic("- p99 < 250ms", "- balance: { instances: 3 }\n  - p99 < 250ms", 21, 16, "this target lists its instances itself", "`url` target"),
     // Templates.

@@ -112,11 +112,12 @@ pub async fn make(
     let doing = format!("change {place}");
     rewrite(cluster, place, &doing, |object| {
         if object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(UNDO)) {
-            return Err(format!(
+            return Err(PlatformError::Refused(format!(
                 "{place} is changed already by a fault that is not undone (annotation {UNDO}): nothing was done"
-            ));
+            )));
         }
-        Ok(Some(changing(object, plan(object)?)))
+        let change = plan(object).map_err(PlatformError::Failed)?;
+        Ok(Some(changing(object, change)))
     })
     .await
 }
@@ -124,7 +125,8 @@ pub async fn make(
 /// Puts an object back; one that is back already, or gone, is a success.
 pub async fn restore(cluster: &Cluster, place: &Place) -> Result<(), PlatformError> {
     let doing = format!("put {place} back");
-    rewrite(cluster, place, &doing, restoring).await
+    let decide = |object: &DynamicObject| restoring(object).map_err(PlatformError::Failed);
+    rewrite(cluster, place, &doing, decide).await
 }
 
 /// Patches an object without anything to put back.
@@ -149,14 +151,14 @@ async fn rewrite(
     cluster: &Cluster,
     place: &Place,
     doing: &str,
-    decide: impl Fn(&DynamicObject) -> Result<Option<Value>, String>,
+    decide: impl Fn(&DynamicObject) -> Result<Option<Value>, PlatformError>,
 ) -> Result<(), PlatformError> {
     let api = place.api(cluster)?;
     for _ in 0..TRIES {
         let Some(object) = cluster.call(doing, api.get_opt(&place.name)).await? else {
             return Ok(());
         };
-        let Some(patch) = decide(&object).map_err(PlatformError::Failed)? else {
+        let Some(patch) = decide(&object)? else {
             return Ok(());
         };
         let params = PatchParams {

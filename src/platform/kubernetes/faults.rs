@@ -15,7 +15,7 @@ use super::change::{InPlace, Place, make};
 use super::guard::Limits;
 use super::lease::Lost;
 use super::node::for_node;
-use super::owned::RunOwner;
+use super::owned::{MANAGED_BY, RunOwner};
 use super::partition::{Cut, policy_kind, policy_name};
 use super::pods::{Owner, owner_of, priority_of};
 use super::stress::Sessions;
@@ -313,7 +313,9 @@ impl Faults {
         self.all_may_leave(&self.leaving(node).await?)?;
         make(&self.cluster, node, cordon).await?;
         let pods = self.leaving(node).await?;
-        self.all_may_leave(&pods)?;
+        // No longer a refusal: the node is cordoned by now.
+        let allowed = self.all_may_leave(&pods);
+        allowed.map_err(|e| PlatformError::Failed(e.to_string()))?;
         let leaving = pods
             .iter()
             .filter_map(|p| Some((p.metadata.name.as_deref()?, p.metadata.uid.as_deref()?)));
@@ -376,7 +378,8 @@ impl Victim {
     }
 }
 
-/// Whether a drain evicts the pod: not daemons, which would come back, nor static pods, which no API controls.
+/// Whether a drain evicts the pod: not daemons, which would come back, nor static pods, which no API controls, nor
+/// squall's own, which are not what is tested.
 fn leaves(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
     let mirror = pod
@@ -384,7 +387,12 @@ fn leaves(pod: &Pod) -> bool {
         .annotations
         .as_ref()
         .is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"));
-    owner_of(pod).kind != "DaemonSet" && !mirror && !matches!(phase, Some("Succeeded" | "Failed"))
+    let labels = pod.metadata.labels.as_ref();
+    let own = labels.is_some_and(|l| l.get(MANAGED_BY).is_some_and(|by| by == "squall"));
+    owner_of(pod).kind != "DaemonSet"
+        && !mirror
+        && !own
+        && !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn cordon(node: &DynamicObject) -> Result<InPlace, String> {

@@ -4,8 +4,9 @@
 //! Instances are the pods behind the Service. Faults that hit something else (a node, a workload) hit that of the
 //! chosen pod. Nothing here needs an agent or more rights than `permissions` lists.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use self::api::Cluster;
 use self::change::Place;
 use self::faults::Faults;
 use self::forward::Forward;
+use self::guardian::Guardian;
 use self::lease::{Lease, Lost};
 use self::owned::{Kind, RunOwner};
 use self::permissions::Permission;
@@ -33,8 +35,10 @@ mod exec;
 mod faults;
 mod forward;
 mod guard;
+pub mod guardian;
 mod lazy;
 mod lease;
+mod leftover;
 mod node;
 mod observe;
 pub mod owned;
@@ -75,6 +79,8 @@ pub struct KubernetesPlatform {
     cluster: Cluster,
     found: Found,
     faults: Faults,
+    /// Who undoes what this run has changed, should it be killed.
+    guardian: Option<Guardian>,
     calls: Vec<Permission>,
     left_out: Vec<Permission>,
     run: String,
@@ -87,7 +93,10 @@ pub struct KubernetesPlatform {
 struct Running {
     watches: Option<JoinSet<()>>,
     forward: Option<Forward>,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
+    guarded: bool,
+    /// Undos of changes that were refused: nothing is to be taken back.
+    not_made: HashSet<Undo>,
 }
 
 impl KubernetesPlatform {
@@ -111,7 +120,12 @@ impl KubernetesPlatform {
             let allowed = asked.limits.namespace(&found.namespace);
             allowed.map_err(PlatformError::Unsupported)?;
         }
-        let calls = permissions::needed(target.reach, faults);
+        let mut calls = permissions::needed(target.reach, faults);
+        let guardian = match faults.is_empty() {
+            true => None,
+            false => Guardian::of(&cluster, target).await,
+        };
+        calls.extend(guardian.iter().map(|_| permissions::guardian()));
         let denied = permissions::denied(&cluster, &found.namespace, &calls).await?;
         let (missing, left_out): (Vec<_>, Vec<_>) = denied.into_iter().partition(|p| p.required);
         if !missing.is_empty() {
@@ -146,6 +160,7 @@ impl KubernetesPlatform {
             cluster,
             found,
             faults,
+            guardian,
             calls,
             left_out,
             run: asked.run.clone(),
@@ -187,9 +202,40 @@ impl KubernetesPlatform {
             lost,
             &self.sink,
         );
-        let lease = lease.await?;
-        self.running().lease = Some(lease);
+        let lease = Arc::new(lease.await?);
+        self.faults.owner.set(lease.owner().await);
+        self.running().lease = Some(lease.clone());
+        match &self.guardian {
+            Some(guardian) => {
+                let owner = &self.faults.owner;
+                let started = guardian.start(&self.cluster, owner, namespace, &lease, &self.calls);
+                started.await?;
+                self.running().guarded = true;
+                let text = "the guardian watches this run: it undoes what is changed, should squall be killed";
+                self.sink.note(Level::Info, text);
+            }
+            None => {
+                if let Some(text) = self.unguarded() {
+                    self.sink.note(Level::Warning, text);
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// What is not protected without a guardian.
+    fn unguarded(&self) -> Option<String> {
+        let undone = permissions::undone_by_guardian(&self.calls);
+        (self.guardian.is_none() && undone).then(|| {
+            "no guardian (target.kubernetes.guardian.image names no image): if squall is killed, what it has changed in \
+             the cluster stays until `squall undo` or the next run on this target"
+                .to_string()
+        })
+    }
+
+    /// The Lease, while it is held.
+    fn lease(&self) -> Option<Arc<Lease>> {
+        self.running().lease.clone()
     }
 
     /// The way that works from here, or the port-forward where that may be.
@@ -287,6 +333,14 @@ impl Platform for KubernetesPlatform {
         ];
         let calls = self.calls.iter().filter(|p| !self.left_out.contains(p));
         plan.extend(calls.map(|p| format!("allowed call: {p}")));
+        plan.extend(self.guardian.iter().map(|g| {
+            format!(
+                "guardian: a Job with image {} as service account {namespace}/{} undoes what is changed, should squall \
+                 be killed",
+                g.image, g.account
+            )
+        }));
+        plan.extend(self.unguarded());
         let left_out = self.left_out.iter();
         plan.extend(left_out.map(|p| format!("not allowed, done without: {p}")));
         Ok(plan)
@@ -325,14 +379,36 @@ impl Platform for KubernetesPlatform {
     }
 
     async fn apply(&self, change: &Change) -> Result<(), PlatformError> {
+        // In the cluster before it is done, as in the ledger on disk: whoever is left can take it back.
+        let lease = self.lease();
+        if let Some(lease) = &lease
+            && let Some(undo) = self.faults.undo_of(change)?.filter(in_cluster)
+        {
+            self.running().not_made.remove(&undo);
+            let new = lease.note(&undo).await?;
+            let made = self.faults.apply(change).await;
+            // Refused means untouched: what is there is another run's, and an undo of ours would take it back.
+            if new && matches!(made, Err(PlatformError::Refused(_))) {
+                lease.settled(&undo);
+                self.running().not_made.insert(undo);
+            }
+            return made;
+        }
         self.faults.apply(change).await
     }
 
     async fn undo(&self, undo: &Undo) -> Result<(), PlatformError> {
+        if self.running().not_made.remove(undo) {
+            return Ok(());
+        }
         match undo {
             Undo::RestoreRoute { instance, fault } => self.faults.let_go(fault, instance).await,
             _ => self::undo(&self.cluster, undo).await,
+        }?;
+        if let Some(lease) = self.lease() {
+            lease.settled(undo);
         }
+        Ok(())
     }
 
     async fn stop(&self) -> Result<(), PlatformError> {
@@ -340,10 +416,12 @@ impl Platform for KubernetesPlatform {
             watches,
             forward,
             lease,
+            guarded,
+            ..
         } = std::mem::take(&mut *self.running());
         drop(forward);
         if let Some(lease) = lease {
-            lease.release(&self.sink).await;
+            lease.release(guarded, &self.sink).await;
         }
         if let Some(mut watches) = watches {
             watches.shutdown().await;
@@ -361,6 +439,11 @@ pub async fn undo_detached(change: &Undo) -> Result<(), PlatformError> {
     undo(&cluster, change).await
 }
 
+/// Whether it is the cluster that must be changed back, so that anybody in the cluster can do it.
+fn in_cluster(undo: &Undo) -> bool {
+    matches!(undo, Undo::Restore { .. } | Undo::Remove { .. })
+}
+
 /// An undo is of the cluster that its change was made in.
 fn is_in(cluster: &Cluster, server: &str, kind: &str, name: &str) -> Result<(), PlatformError> {
     if server == cluster.server {
@@ -374,14 +457,34 @@ fn is_in(cluster: &Cluster, server: &str, kind: &str, name: &str) -> Result<(), 
 
 /// Takes a change back; works without the Service, for a ledger whose run is over.
 pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
+    if let Undo::Restore {
+        cluster: server,
+        kind,
+        name,
+        ..
+    }
+    | Undo::Remove {
+        cluster: server,
+        kind,
+        name,
+        ..
+    } = undo
+    {
+        is_in(cluster, server, kind, name)?;
+    }
+    take_back(cluster, undo).await
+}
+
+/// Takes a change in this cluster back. From inside, a cluster's address is another than from outside: who knows that
+/// it is the same one may do without the check.
+async fn take_back(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
     match undo {
         Undo::Restore {
-            cluster: server,
             kind,
             namespace,
             name,
+            ..
         } => {
-            is_in(cluster, server, kind, name)?;
             let place = Place {
                 kind: kind.clone(),
                 namespace: namespace.clone(),
@@ -390,15 +493,14 @@ pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
             change::restore(cluster, &place).await
         }
         Undo::Remove {
-            cluster: server,
             api_version,
             kind,
             plural,
             namespace,
             name,
             marked,
+            ..
         } => {
-            is_in(cluster, server, kind, name)?;
             if let Some(pod) = marked {
                 let place = Place {
                     kind: "Pod".into(),

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::api::Cluster;
 use crate::platform::PlatformError;
 
+/// The label that says whose an object is: `squall`.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
 /// The object that stands for the run in the cluster, once there is one. The cluster's garbage collector removes what
 /// it owns when it goes, whoever is left to care.
 #[derive(Debug, Clone, Default)]
@@ -96,8 +99,19 @@ pub async fn create(
         field_manager: Some("squall".into()),
         ..PostParams::default()
     };
-    let created = api.create(&params, &object);
-    cluster.call(&doing, created).await.map(drop)
+    let created = async {
+        match api.create(&params, &object).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            other => other.map(|_| true),
+        }
+    };
+    if cluster.call(&doing, created).await? {
+        return Ok(());
+    }
+    Err(PlatformError::Refused(format!(
+        "{} {name} is there already, of a fault that is not undone: nothing was done",
+        kind.kind
+    )))
 }
 
 /// The object as it is now.

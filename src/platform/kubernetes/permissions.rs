@@ -232,6 +232,53 @@ fn calls(fault: &FaultKind) -> Vec<(&'static str, &'static str, &'static [&'stat
     }
 }
 
+/// Where each undo of a change in a cluster needs a call: group, resource, verb. The guardian is asked for those of its
+/// run before the first fault.
+pub const UNDOING: [(&str, &str, &str); 9] = [
+    ("", "nodes", "get"),
+    ("", "nodes", "patch"),
+    ("", "pods", "get"),
+    ("", "pods", "patch"),
+    ("apps", "deployments", "get"),
+    ("apps", "deployments", "patch"),
+    ("apps", "statefulsets", "get"),
+    ("apps", "statefulsets", "patch"),
+    ("networking.k8s.io", "networkpolicies", "delete"),
+];
+
+/// One of [`UNDOING`] as a permission.
+pub fn undoing(
+    &(group, resource, verb): &(&'static str, &'static str, &'static str),
+) -> Permission {
+    Permission {
+        namespaced: resource != "nodes",
+        group,
+        resource,
+        verb,
+        required: true,
+        purpose: "undo",
+    }
+}
+
+/// Whether a run that makes these calls changes what a guardian could undo.
+pub fn undone_by_guardian(calls: &[Permission]) -> bool {
+    let undoes =
+        |p: &Permission| UNDOING.contains(&(p.group, p.resource, p.verb)) && p.verb != "get";
+    calls.iter().any(undoes)
+}
+
+/// What starting the guardian takes.
+pub fn guardian() -> Permission {
+    Permission {
+        namespaced: true,
+        group: "batch",
+        resource: "jobs",
+        verb: "create",
+        required: true,
+        purpose: "guardian",
+    }
+}
+
 /// Whether this platform can make the fault at all.
 pub fn supports(fault: &FaultKind) -> bool {
     !calls(fault).is_empty()
@@ -309,7 +356,8 @@ pub fn rbac() -> String {
             up: String::new(),
         },
     ];
-    let all = needed(Reach::Auto, &every);
+    let mut all = needed(Reach::Auto, &every);
+    all.push(guardian());
     let rules = |namespaced: bool| {
         let mut rules: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
         for p in all.iter().filter(|p| p.namespaced == namespaced) {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::{Lower, duration, one_or_more, parsed, text};
 use crate::scenario::model::{
-    KubernetesTarget, LocalTarget, Probe, Reach, Restart, Target, TargetCommon, Tls, UrlTarget,
+    GuardianSettings, KubernetesTarget, LocalTarget, Probe, Pull, Reach, Restart, Target,
+    TargetCommon, Tls, UrlTarget,
 };
 use crate::scenario::problem::Problem;
 use crate::scenario::tree::Node;
@@ -57,6 +58,7 @@ impl Lower<'_> {
             port: text(node, "port"),
             scheme: text(node, "scheme")?,
             reach,
+            guardian: guardian(node.get("guardian")?)?,
             common: self.common(node)?,
         })
     }
@@ -169,6 +171,18 @@ impl Lower<'_> {
             max_backoff,
         })
     }
+}
+
+fn guardian(node: &Node) -> Option<GuardianSettings> {
+    Some(GuardianSettings {
+        image: text(node, "image"),
+        service_account: text(node, "service-account")?,
+        pull: match text(node, "pull")?.as_str() {
+            "always" => Pull::Always,
+            "never" => Pull::Never,
+            _ => Pull::IfNotPresent,
+        },
+    })
 }
 
 fn probe(node: &Node) -> Option<Probe> {

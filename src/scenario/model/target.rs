@@ -193,9 +193,60 @@ pub struct KubernetesTarget {
     /// How traffic gets to the Service.
     #[serde(default)]
     pub reach: Reach,
+    /// Who undoes what this run changes, when squall is gone.
+    #[serde(default)]
+    pub guardian: GuardianSettings,
     /// Common settings.
     #[serde(flatten)]
     pub common: TargetCommon,
+}
+
+/// The guardian: a Job in the cluster that undoes what a dead run has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GuardianSettings {
+    /// Squall's own image; none: no guardian, but inside a cluster, where squall's own pod has the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The service account it runs as, in the target's namespace.
+    pub service_account: String,
+    /// When its image is pulled.
+    #[serde(default)]
+    pub pull: Pull,
+}
+
+impl Default for GuardianSettings {
+    fn default() -> Self {
+        Self {
+            image: None,
+            service_account: "squall".into(),
+            pull: Pull::default(),
+        }
+    }
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pull {
+    /// Where the node does not have it.
+    #[default]
+    IfNotPresent,
+    /// Each time.
+    Always,
+    /// Never: the nodes have it, or it is an error.
+    Never,
+}
+
+impl Pull {
+    /// Its name in Kubernetes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pull::IfNotPresent => "IfNotPresent",
+            Pull::Always => "Always",
+            Pull::Never => "Never",
+        }
+    }
 }
 
 /// How traffic gets to a Service.

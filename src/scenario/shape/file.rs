@@ -101,12 +101,35 @@ static KUBERNETES: Object = Object {
             "How traffic gets to the Service.",
         )
         .default("auto"),
+        Field::new("guardian", Shape::Object(&GUARDIAN), "A Job in the cluster that undoes what this run has changed there, when squall is killed.")
+            .default("{}"),
         INSTANCE_HEADER,
         TLS_FIELD,
     ],
     hints: &[
         ("selector", "the pods are those of the Service; a fault selects among them"),
         ("deployment", "traffic needs a Service: name that"),
+    ],
+    ..Object::NEW
+};
+
+static GUARDIAN: Object = Object {
+    name: "guardian",
+    doc: "A Job in the target's namespace that watches the run and undoes what it has changed when it is dead.",
+    fields: &[
+        Field::of("image", Scalar::Name, "Squall's own image. Without one there is no guardian; inside a cluster it is the image of squall's own pod.")
+            .example("registry.example/squall:0.1.0"),
+        Field::of("service-account", Scalar::Name, "The account it runs as; deploy/kubernetes/rbac.yaml makes one.").default("squall"),
+        Field::of(
+            "pull",
+            Scalar::Choice(&[
+                ("if-not-present", "Where the node does not have the image."),
+                ("always", "Each time."),
+                ("never", "The nodes have it."),
+            ]),
+            "When the image is pulled.",
+        )
+        .default("if-not-present"),
     ],
     ..Object::NEW
 };

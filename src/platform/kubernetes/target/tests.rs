@@ -15,6 +15,7 @@ fn target(reach: Reach) -> KubernetesTarget {
         port: None,
         scheme: "http".into(),
         reach,
+        guardian: Default::default(),
         common: Default::default(),
     }
 }
