@@ -75,21 +75,25 @@ fn without_effect(analysis: &analysis::Analysis<'_>, mut verdict: Verdict) -> Ve
     verdict
 }
 
-/// The worst of the verdicts; PASS for none.
-pub fn overall(verdicts: &[Verdict]) -> Ruling {
-    let rulings = verdicts.iter().map(|v| v.verdict);
-    rulings.max().unwrap_or(Ruling::Pass)
+/// The verdict over all: the worst of them, and no better than INCONCLUSIVE for a run that did not complete. `None`
+/// where nothing was expected, so that nothing was judged.
+pub fn overall(verdicts: &[Verdict], ended: Option<&Ended>) -> Option<Ruling> {
+    let worst = verdicts.iter().map(|v| v.verdict).max()?;
+    match ended {
+        Some(Ended::Completed) => Some(worst),
+        _ => Some(worst.max(Ruling::Inconclusive)),
+    }
 }
 
 /// The exit code that a run's verdicts and its end stand for (ARCHITECTURE.md). A record that stops in the middle
 /// is inconclusive unless something failed for certain. What went wrong outside the verdicts (bad input, a failed
 /// undo) has codes of its own, and goes before.
 pub fn exit_code(verdicts: &[Verdict], ended: Option<&Ended>) -> u8 {
-    match (ended, overall(verdicts)) {
+    match (ended, overall(verdicts, ended)) {
         (Some(Ended::Aborted { .. }), _) => 4,
-        (_, Ruling::Fail) => 1,
-        (_, Ruling::Inconclusive) | (None, Ruling::Pass) => 3,
-        (Some(Ended::Completed), Ruling::Pass) => 0,
+        (_, Some(Ruling::Fail)) => 1,
+        (_, Some(Ruling::Inconclusive)) | (None, _) => 3,
+        (Some(Ended::Completed), _) => 0,
     }
 }
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::judge::{Ruling, Summary, Verdict};
-use crate::record::{Ended, Record};
+use crate::judge::{self, Ruling, Summary, Verdict};
+use crate::record::Record;
 
 #[cfg(test)]
 mod fixture;
@@ -40,14 +40,9 @@ pub struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// The verdict over all: the worst of them, and no better than INCONCLUSIVE for a run that did not complete.
-    /// `None` where nothing was expected, so that nothing was judged.
+    /// The verdict over all; `None` where nothing was judged.
     pub fn overall(&self) -> Option<Ruling> {
-        let worst = self.verdicts.iter().map(|v| v.verdict).max()?;
-        match self.summary.ended {
-            Some(Ended::Completed) => Some(worst),
-            _ => Some(worst.max(Ruling::Inconclusive)),
-        }
+        judge::overall(self.verdicts, self.summary.ended.as_ref())
     }
 }
 
