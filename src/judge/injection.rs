@@ -85,9 +85,14 @@ pub(crate) fn injections(record: &Record) -> Vec<Injection> {
     found.into_values().collect()
 }
 
-/// What was injected. `None` where the scenario has no such fault, as in a record put together by hand: nothing is
-/// asked of the system then, and it may have hidden anything.
-pub(crate) fn kind_of<'a>(record: &'a Record, event: &FaultEvent) -> Option<&'a FaultKind> {
+/// What an injection does to an instance. One that the scenario does not know, as in a record put together by hand, asks
+/// nothing of the system and may have hidden anything.
+pub(crate) fn effect_of(record: &Record, event: &FaultEvent) -> Effect {
+    kind_of(record, event).map_or(Effect::Loss, FaultKind::effect)
+}
+
+/// What was injected, where the scenario has such a fault.
+fn kind_of<'a>(record: &'a Record, event: &FaultEvent) -> Option<&'a FaultKind> {
     let spec = record.header.scenario.faults.get(event.spec)?;
     (spec.kind.name() == event.fault).then_some(&spec.kind)
 }
@@ -104,7 +109,7 @@ fn note_stage(
         number: event.injection,
         name: event.name.clone(),
         fault: event.fault.clone(),
-        effect: kind.map_or(Effect::Loss, FaultKind::effect),
+        effect: effect_of(record, event),
         lasting: kind.is_none_or(FaultKind::is_lasting),
         stage: event.stage,
         detail: None,

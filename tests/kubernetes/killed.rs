@@ -1,13 +1,14 @@
 //! Squall is killed: whatever it has made or changed in the cluster is taken back without it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, DEMO, SERVE, script, until};
 use crate::harness::with_bed;
+use crate::whole::run_of;
 
 /// What is broken, each for longer than the run lives.
 const FAULTS: &str =
@@ -43,14 +44,8 @@ fn prepared(bed: &Bed, name: &str) -> String {
 
 /// Squall on this machine.
 fn local(bed: &Bed, ns: &str, dir: &Path, guardian: &str, faults: &str) -> Child {
-    let file = dir.join("scenario.yaml");
-    std::fs::write(&file, scenario(ns, Some(&bed.kubeconfig), guardian, faults)).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_squall"))
-        .args(["run", "-q"])
-        .arg(&file)
-        .arg("--out")
-        .arg(dir.join("run"))
-        .stdout(Stdio::null())
+    let text = scenario(ns, Some(&bed.kubeconfig), guardian, faults);
+    run_of(dir, &text)
         .stderr(Stdio::piped())
         .spawn()
         .expect("squall")

@@ -240,15 +240,7 @@ fn a_drained_node_is_emptied_and_given_back() {
         run.told("the node unschedulable", |w| {
             matches!(w, What::Object(o) if o.name == node && o.facts.get("unschedulable") == Some(&true.into()))
         }).await;
-        // Another process, with the ledger's line only, could do this.
-        let text = serde_json::to_string(&undo).unwrap();
-        let undo: Undo = serde_json::from_str(&text).unwrap();
-        for _ in 0..2 {
-            run.platform
-                .undo(&undo)
-                .await
-                .expect("undo, and undo of what is undone");
-        }
+        run.undo_as_another_process(&undo).await;
         let seen = bed.json(&["get", "node", &node]);
         assert_eq!(seen["spec"].get("unschedulable"), None);
         assert_eq!(seen["metadata"]["annotations"].get(UNDO_ANNOTATION), None);

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use squall::platform::kubernetes::UNDO_ANNOTATION;
-use squall::platform::{Platform, PlatformError, Undo};
+use squall::platform::{Platform, PlatformError};
 use squall::record::What;
 use squall::scenario::{Direction, FaultKind};
 
 use crate::bed::{Bed, IMAGE, SERVE, until};
 use crate::enforcer::Enforcer;
-use crate::harness::{Running, run, says, target, with_bed};
+use crate::harness::{run, says, target, with_bed};
 
 fn cut(direction: Direction, from: &[(&str, &str)], to: &[(&str, &str)]) -> FaultKind {
     let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
@@ -56,17 +56,6 @@ fn reached_from(bed: &Bed, ns: &str, pod: &str, address: SocketAddr) -> bool {
         .contains("yes")
 }
 
-async fn undo_as_another_process(run: &Running, undo: &Undo) {
-    let text = serde_json::to_string(undo).unwrap();
-    let undo: Undo = serde_json::from_str(&text).unwrap();
-    for _ in 0..2 {
-        run.platform
-            .undo(&undo)
-            .await
-            .expect("undo, and undo of what is undone");
-    }
-}
-
 #[test]
 fn a_partition_that_nobody_enforces_has_no_effect_and_says_so() {
     with_bed(|bed| async move {
@@ -89,7 +78,7 @@ fn a_partition_that_nobody_enforces_has_no_effect_and_says_so() {
                 &["enforces NetworkPolicies", &name, "still connects"],
             );
             assert!(left(&bed, ns), "it was really made");
-            undo_as_another_process(&run, &undo).await;
+            run.undo_as_another_process(&undo).await;
             assert!(!left(&bed, ns), "policy, label and annotation are gone");
         }
         run.platform.stop().await.unwrap();
@@ -134,7 +123,7 @@ fn a_partition_that_is_enforced_cuts_what_it_says_until_it_is_undone() {
             |w| matches!(w, What::Note { text, .. } if text.contains("is cut off")),
         )
         .await;
-        undo_as_another_process(&run, &undo).await;
+        run.undo_as_another_process(&undo).await;
         until("connections again", || {
             reached(to) && reached_from(&bed, ns, &name, to_other)
         });
@@ -151,7 +140,7 @@ fn a_partition_that_is_enforced_cuts_what_it_says_until_it_is_undone() {
             reached(to) && reached_from(&bed, ns, &other, to),
             "nobody else is"
         );
-        undo_as_another_process(&run, &undo).await;
+        run.undo_as_another_process(&undo).await;
         assert!(!left(&bed, ns));
 
         let error = run

@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,7 +10,7 @@ use squall::record::{Ended, Record, View, What};
 use squall::scenario::units::parse_duration;
 
 use crate::harness::with_bed;
-use crate::whole::{counted, quick_demo};
+use crate::whole::{counted, quick_demo, run_of};
 
 const RATE: u64 = 2_000;
 
@@ -27,7 +26,6 @@ fn memory_stays_flat_watches_stay_alive_and_the_record_is_whole() {
         let ns = bed.namespace("t-soak");
         let (dir, counters) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         quick_demo(&bed, &ns, counters.path(), &[]);
-        let scenario = dir.path().join("scenario.yaml");
         let text = format!(
             "squall: 1\nname: soak\nseed: 7\ntarget:\n  kubernetes: {{ kubeconfig: {}, namespace: {ns}, service: web }}\n\
              traffic:\n  browse:\n    arrivals: {{ rate: {RATE}/s, hold: {}s }}\n    timeout: 5s\n    \
@@ -37,14 +35,8 @@ fn memory_stays_flat_watches_stay_alive_and_the_record_is_whole() {
             bed.kubeconfig.display(),
             hold.as_secs(),
         );
-        std::fs::write(&scenario, text).unwrap();
         let run = dir.path().join("run");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_squall"))
-            .args(["run", "-q"])
-            .args([&scenario, Path::new("--out"), &run])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("squall");
+        let mut child = run_of(dir.path(), &text).spawn().expect("squall");
         let (started, mut memory) = (Instant::now(), Memory::new());
         let code = loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -70,7 +62,7 @@ fn memory_stays_flat_watches_stay_alive_and_the_record_is_whole() {
         whole(&record, summary, hold);
         watched(&record, hold);
         served(summary, counters.path());
-        let (early, late) = halves(&memory);
+        let (early, late) = quarters(&memory);
         assert!(
             late < early * 1.15 + 4096.0,
             "memory grew from {early} to {late} KiB"
@@ -129,7 +121,7 @@ fn resident(process: u32) -> Option<u64> {
 }
 
 /// Mean of the second and of the last quarter of the time: in the first one, buffers and tables get their size.
-fn halves(memory: &Memory) -> (f64, f64) {
+fn quarters(memory: &Memory) -> (f64, f64) {
     let quarter = memory.len() / 4;
     let mean = |part: &[(f64, u64)]| {
         part.iter().map(|(_, kib)| *kib as f64).sum::<f64>() / part.len().max(1) as f64
@@ -148,7 +140,7 @@ fn describe(
     run: &Path,
 ) -> String {
     let summary = &result["summary"];
-    let (early, late) = halves(memory);
+    let (early, late) = quarters(memory);
     let most = memory.iter().map(|(_, kib)| *kib).max().unwrap_or(0);
     let size = |name: &str| std::fs::metadata(run.join(name)).map_or(0, |m| m.len());
     let bytes = size("record.jsonl") + size("intervals.hlog");

@@ -50,16 +50,19 @@ pub fn squall(bed: &Bed, namespace: &str, dir: &Path, hold: u32, faults: &str) -
          faults:\n{faults}expect: [ errors < 0.2% ]\n",
         bed.kubeconfig.display()
     );
+    run_of(dir, &text).spawn().expect("squall")
+}
+
+/// `squall run` of a scenario text, file and record in `dir`.
+pub fn run_of(dir: &Path, text: &str) -> Command {
     let file = dir.join("scenario.yaml");
     std::fs::write(&file, text).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_squall"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command
         .args(["run", "-q"])
-        .arg(&file)
-        .arg("--out")
-        .arg(dir.join("run"))
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("squall")
+        .args([&file, Path::new("--out"), &dir.join("run")])
+        .stdout(Stdio::null());
+    command
 }
 
 /// Exit code and summary of a run.

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::judge::injection::kind_of;
+use crate::judge::injection::effect_of;
 use crate::record::{FaultStage, InstanceState, Micros, Record, What};
-use crate::scenario::{Effect, FaultKind};
+use crate::scenario::Effect;
 
 /// A time in which an instance was eligible though it had ended or was not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) fn spoiled(
         let What::Fault(fault) = &event.what else {
             return None;
         };
-        let effect = kind_of(record, fault).map_or(Effect::Loss, FaultKind::effect);
+        let effect = effect_of(record, fault);
         let hides = matches!(effect, Effect::Silence | Effect::Loss);
         if fault.stage != FaultStage::Injecting || !hides {
             return None;

@@ -33,6 +33,15 @@ pub struct Observed {
     facts: &'static [(&'static str, &'static str)],
 }
 
+/// What Deployments and StatefulSets tell of their replicas.
+const REPLICATED: &[(&str, &str)] = &[
+    ("replicas", "/spec/replicas"),
+    ("current", "/status/replicas"),
+    ("ready", "/status/readyReplicas"),
+    ("updated", "/status/updatedReplicas"),
+    ("generation", "/metadata/generation"),
+];
+
 /// All of them; the permissions are made from this list too.
 pub const OBSERVED: [Observed; 8] = [
     Observed {
@@ -40,26 +49,14 @@ pub const OBSERVED: [Observed; 8] = [
         group: "apps",
         plural: "deployments",
         namespaced: true,
-        facts: &[
-            ("replicas", "/spec/replicas"),
-            ("current", "/status/replicas"),
-            ("ready", "/status/readyReplicas"),
-            ("updated", "/status/updatedReplicas"),
-            ("generation", "/metadata/generation"),
-        ],
+        facts: REPLICATED,
     },
     Observed {
         kind: "StatefulSet",
         group: "apps",
         plural: "statefulsets",
         namespaced: true,
-        facts: &[
-            ("replicas", "/spec/replicas"),
-            ("current", "/status/replicas"),
-            ("ready", "/status/readyReplicas"),
-            ("updated", "/status/updatedReplicas"),
-            ("generation", "/metadata/generation"),
-        ],
+        facts: REPLICATED,
     },
     Observed {
         kind: "DaemonSet",

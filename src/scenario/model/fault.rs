@@ -282,17 +282,6 @@ impl FaultKind {
                 | FaultKind::BlackHole
         )
     }
-    /// Whether the instance is gone afterwards and a replacement must come.
-    pub fn ends_instance(&self) -> bool {
-        matches!(
-            self,
-            FaultKind::Kill
-                | FaultKind::Stop { .. }
-                | FaultKind::PodKill { .. }
-                | FaultKind::Evict { .. }
-                | FaultKind::Drain { .. }
-        )
-    }
 }
 
 /// What a fault does to the instance that it hits.
