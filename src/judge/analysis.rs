@@ -99,7 +99,7 @@ fn first_recovery(record: &Record) -> Option<&RecoveryExpectation> {
     expect
         .filter_map(|e| match e {
             Expectation::Recovery(recovery) => Some(recovery),
-            Expectation::Slo(_) | Expectation::Balance(_) => None,
+            _ => None,
         })
         .next()
 }

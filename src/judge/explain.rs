@@ -1,7 +1,7 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 4] = ["slo", "recovery", "balance", "generator"];
+pub const ORACLES: [&str; 5] = ["slo", "recovery", "balance", "deploy", "generator"];
 
 /// Explains an oracle.
 pub fn explain(oracle: &str) -> Option<&'static str> {
@@ -9,6 +9,7 @@ pub fn explain(oracle: &str) -> Option<&'static str> {
         "slo" => Some(SLO),
         "recovery" => Some(RECOVERY),
         "balance" => Some(BALANCE),
+        "deploy" => Some(DEPLOY),
         "generator" => Some(GENERATOR),
         _ => None,
     }
@@ -85,6 +86,32 @@ How it can be wrong
   Behind a `url` target only responses tell of instances: `instances` says how many there are all the time, and one
   that was down looks starved. All traffic comes from one address unless `source` has more: client affinity then
   looks like a broken balancer, and the evidence says so.";
+
+const DEPLOY: &str = "\
+deploy: a new version is rolled out without anybody noticing.
+
+What it checks
+  Each rollout of a Deployment, StatefulSet or DaemonSet behind the Service while traffic runs, whoever asked for it
+  (`rollout-restart`, `bad-rollout`, its undo, a pipeline): it costs no request, from the change of the workload until
+  `settle` after the last old pod is gone; it keeps to its own maxUnavailable and maxSurge at every moment; it is
+  complete `within` (all pods new and available, as `kubectl rollout status` has it). A `bad-rollout` need not finish:
+  it must stop while the old pods go on serving.
+
+How it decides
+  FAIL when requests failed, more than before anything was rolled out or broken; by whose they were: pods told to end
+  (they do not drain), new pods (called ready too early), others, or no pod (nothing had answered on the connection).
+  Ready pods are counted from the watch of the pods, in the order in which they changed; a share of maxUnavailable is
+  rounded down (of a DaemonSet up), one of maxSurge up. Pods beyond maxSurge count from 2 s on: two controllers act
+  beside each other. With replicas changed meanwhile the more lenient number holds. `Recreate` has no such bounds,
+  and ends all pods first: with traffic it fails for its errors.
+  INCONCLUSIVE: no rollout; a gap in a watch; fewer than 100 requests; traffic that ends before `settle`; pods that
+  were not ready beforehand; one from before the run; another fault at the same time, where errors are not on pods of
+  the rollout alone and where fewer pods, or a late end, may be its doing.
+
+How it can be wrong
+  Whose a failure was is told by the connection's last response: the first request on a connection names no pod.
+  A pod is old or new by when it was seen first; those of a StatefulSet keep their names. What a rollout of another
+  workload costs (one that the target calls) is judged by the bounds on errors, not here.";
 
 const GENERATOR: &str = "\
 generator: whether squall itself, not the service, was the limit. Judged for every run.

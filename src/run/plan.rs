@@ -236,6 +236,10 @@ fn expectation(expectation: &Expectation) -> String {
             format_duration(recovery.within)
         ),
         Expectation::Balance(expected) => balance(expected),
+        Expectation::Deploy(expected) => format!(
+            "each rollout of the target's workload costs no request, keeps to its strategy and is complete within {}",
+            format_duration(expected.within)
+        ),
     }
 }
 

@@ -29,6 +29,18 @@ expect:
 /// What of it needs a local target: the target itself, and all about faults.
 const BASE_LOCAL: &str = "  local:\n    name: shop\n    command: squall demo --port {port}\n    instances: 3\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nfaults:\n  - at: 5s\n    kill: { pick: 1 }\nguard: { keep-ready: 50% }\nexpect:\n  - p99 < 250ms\n  - recovery: 10s\n";
 
+/// What replaces [`BASE_LOCAL`] to make it a run against a cluster, with these expectations on line 13.
+macro_rules! on_cluster {
+    ($expect:literal) => {
+        concat!(
+            "  kubernetes: { service: front }\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      \
+             - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nexpect: ",
+            $expect,
+            "\n"
+        )
+    };
+}
+
 /// One way to get a scenario wrong: what is replaced in `BASE` by what, and where and how that is told.
 pub struct Case {
     pub from: &'static str,
@@ -179,6 +191,13 @@ pub const CASES: &[Case] = &[
     structural(BASE_LOCAL, "  kubernetes: { service: front, guardian: { pull: allways } }\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nexpect: [ p99 < 250ms ]\n", 4, 51, "`allways` is not one", "if-not-present, always, never"),
     structural("- p99 < 250ms", "- balance: { tolerence: 10% }\n  - p99 < 250ms", 21, 16, "unknown key `tolerence`", "did you mean `tolerance`?"),
     semantic("- p99 < 250ms", "- balance: { instances: 3 }\n  - p99 < 250ms", 21, 16, "this target lists its instances itself", "`url` target"),
+    // Deploy.
+    semantic("- p99 < 250ms", "- deploy: 2m\n  - p99 < 250ms", 21, 5, "a `local` target has no rollouts", "a `kubernetes` target"),
+    structural(BASE_LOCAL, on_cluster!("[ deploy: 2 ]"), 13, 19, "`2` has no unit", "30s"),
+    structural(BASE_LOCAL, on_cluster!("[ deploy: 0s ]"), 13, 19, "`0s` is not a duration above 0s", "above 0s"),
+    structural(BASE_LOCAL, on_cluster!("[ deploy: { settle: 5s } ]"), 13, 11, "missing key `within`", "within: "),
+    structural(BASE_LOCAL, on_cluster!("[ deploy: { within: 2m, setle: 5s } ]"), 13, 33, "unknown key `setle`", "did you mean `settle`?"),
+    structural(BASE_LOCAL, on_cluster!("[ deploy: { within: 2m, errors: 1% } ]"), 13, 33, "unknown key `errors`", "a bound on all traffic stands beside it"),
     // Templates.
     semantic("{{ id }}", "{{ ids }}", 15, 25, "variable `ids` is not defined here", "did you mean `id`?"),
     semantic("{{ id }}", "{{ id", 15, 22, "never closed", "{{ NAME }}"),

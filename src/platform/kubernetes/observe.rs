@@ -17,6 +17,7 @@ use super::api::Cluster;
 use super::target::Found;
 use super::view::View;
 use super::watch::{Change, Followed, follow};
+use super::workloads;
 use crate::record::{Incident, ObjectChange, ObjectEvent, Sink, What};
 
 /// A kind of objects that is told with some of its facts.
@@ -39,7 +40,12 @@ const REPLICATED: &[(&str, &str)] = &[
     ("current", "/status/replicas"),
     ("ready", "/status/readyReplicas"),
     ("updated", "/status/updatedReplicas"),
+    ("available", "/status/availableReplicas"),
     ("generation", "/metadata/generation"),
+    ("paused", "/spec/paused"),
+    // A Deployment has the one, a StatefulSet the other.
+    ("strategy", "/spec/strategy"),
+    ("strategy", "/spec/updateStrategy"),
 ];
 
 /// All of them; the permissions are made from this list too.
@@ -68,7 +74,9 @@ pub const OBSERVED: [Observed; 8] = [
             ("current", "/status/currentNumberScheduled"),
             ("ready", "/status/numberReady"),
             ("updated", "/status/updatedNumberScheduled"),
+            ("available", "/status/numberAvailable"),
             ("generation", "/metadata/generation"),
+            ("strategy", "/spec/updateStrategy"),
         ],
     },
     Observed {
@@ -161,6 +169,8 @@ pub fn facts_of(observed: &Observed, object: &DynamicObject) -> BTreeMap<String,
 /// Tells only what changed.
 struct Teller {
     observed: &'static Observed,
+    /// Of the Service: which workloads stand behind it.
+    selector: String,
     last: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
@@ -181,7 +191,11 @@ impl Teller {
     }
 
     fn applied(&mut self, object: &DynamicObject, change: ObjectChange) -> Option<What> {
-        let facts = facts_of(self.observed, object);
+        let mut facts = facts_of(self.observed, object);
+        if WORKLOADS.contains(&self.observed.kind) {
+            let more = workloads::facts(self.observed.kind, object, &self.selector);
+            facts.extend(more.map(|(name, value)| (name.to_string(), value)));
+        }
         if self.last.get(&object.name_any()) == Some(&facts) {
             return None;
         }
@@ -308,6 +322,7 @@ pub fn observe(
             let (out, known) = (sink.clone(), view.clone());
             let mut teller = Teller {
                 observed,
+                selector: found.selector.clone(),
                 last: BTreeMap::new(),
             };
             let selector = found.selector.clone();

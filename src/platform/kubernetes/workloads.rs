@@ -1,6 +1,7 @@
 //! The workloads behind the Service, and whether one is being rolled out. Pure: it is told of changes.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -42,14 +43,14 @@ fn number(object: &DynamicObject, pointer: &str) -> i64 {
         .unwrap_or(0)
 }
 
-/// How many pods the workload is to have, and how many there are of the newest kind, of any kind, and ready.
+/// How many pods the workload is to have, and how many there are of the newest kind, of any kind, and available.
 fn counts(kind: &str, o: &DynamicObject) -> [i64; 4] {
     match kind {
         "DaemonSet" => [
             number(o, "/status/desiredNumberScheduled"),
             number(o, "/status/updatedNumberScheduled"),
             number(o, "/status/currentNumberScheduled"),
-            number(o, "/status/numberReady"),
+            number(o, "/status/numberAvailable"),
         ],
         _ => [
             o.data
@@ -58,15 +59,22 @@ fn counts(kind: &str, o: &DynamicObject) -> [i64; 4] {
                 .unwrap_or(1),
             number(o, "/status/updatedReplicas"),
             number(o, "/status/replicas"),
-            number(o, "/status/readyReplicas"),
+            number(
+                o,
+                match kind {
+                    // Clusters of today only count them for a StatefulSet.
+                    "StatefulSet" => "/status/readyReplicas",
+                    _ => "/status/availableReplicas",
+                },
+            ),
         ],
     }
 }
 
-/// Whether all pods are of the newest kind; with `ready`, as `kubectl rollout status` would have it.
-fn is_rolled(kind: &str, object: &DynamicObject, ready: bool) -> bool {
+/// Whether all pods are of the newest kind; with `available`, as `kubectl rollout status` would have it.
+fn is_rolled(kind: &str, object: &DynamicObject, available: bool) -> bool {
     let generation = object.metadata.generation.unwrap_or(0);
-    let [wanted, updated, all, are_ready] = counts(kind, object);
+    let [wanted, updated, all, are_available] = counts(kind, object);
     // A StatefulSet that is rolled out whole no longer counts its pods as updated.
     let revision = |which: &str| object.data.pointer(which);
     let same = revision("/status/updateRevision") == revision("/status/currentRevision");
@@ -78,7 +86,30 @@ fn is_rolled(kind: &str, object: &DynamicObject, ready: bool) -> bool {
     number(object, "/status/observedGeneration") >= generation
         && updated >= wanted
         && all <= updated
-        && (!ready || are_ready >= wanted)
+        && (!available || are_available >= wanted)
+}
+
+/// What the record tells of a workload besides its counts: whether the Service leads to it, what its pods are made
+/// from (told apart, not told), and how far the newest of that is rolled out.
+pub fn facts(kind: &str, object: &DynamicObject, selector: &str) -> [(&'static str, Value); 3] {
+    let template = object
+        .data
+        .pointer("/spec/template")
+        .unwrap_or(&Value::Null);
+    let mut hasher = DefaultHasher::new();
+    template.to_string().hash(&mut hasher);
+    let rollout = if is_rolled(kind, object, true) {
+        "complete"
+    } else if is_rolled(kind, object, false) {
+        "replaced"
+    } else {
+        "under-way"
+    };
+    [
+        ("serves", serves(object, selector).into()),
+        ("template", format!("{:016x}", hasher.finish()).into()),
+        ("rollout", rollout.into()),
+    ]
 }
 
 impl Workloads {
@@ -134,7 +165,7 @@ mod tests {
         serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "generation": generation},
             "spec": {"replicas": wanted, "template": {"metadata": {"labels": {"app": "web", "x": "y"}}, "spec": {"image": image}}},
-            "status": {"observedGeneration": observed, "updatedReplicas": updated, "replicas": all, "readyReplicas": ready}}))
+            "status": {"observedGeneration": observed, "updatedReplicas": updated, "replicas": all, "readyReplicas": ready, "availableReplicas": ready}}))
         .expect("a Deployment")
     }
 
@@ -181,5 +212,17 @@ mod tests {
         db.data["status"]["updateRevision"] = "r".into();
         db.data["status"]["currentRevision"] = "r".into();
         assert!(is_rolled("StatefulSet", &db, true) && !is_rolled("Deployment", &db, true));
+    }
+
+    #[test]
+    fn the_record_tells_whether_it_serves_what_it_is_made_from_and_how_far_it_is() {
+        let of =
+            |object: &DynamicObject| facts("Deployment", object, "app=web").map(|(_, value)| value);
+        let [serves, before, rollout] = of(&web("a", 1, 1, [3, 3, 3, 3]));
+        assert_eq!((serves, rollout), (true.into(), "complete".into()));
+        let [_, same, rollout] = of(&web("a", 2, 2, [5, 5, 5, 3]));
+        assert_eq!((&same, rollout), (&before, "replaced".into()));
+        let [_, after, rollout] = of(&web("b", 3, 3, [5, 2, 6, 5]));
+        assert!(after != before && rollout == "under-way");
     }
 }

@@ -30,6 +30,8 @@ impl Lower<'_> {
                     self.recovery(recovery, faults).map(Expectation::Recovery)
                 } else if let Some(balance) = node.get("balance") {
                     self.balance(balance, target).map(Expectation::Balance)
+                } else if let Some(entry) = node.entry("deploy") {
+                    self.deploy(entry, target).map(Expectation::Deploy)
                 } else {
                     self.scoped(node, root, traffic, faults)
                         .map(Expectation::Slo)
@@ -169,7 +171,7 @@ impl Lower<'_> {
                     && slo.phase.is_none()
                     && slo.bound.metric != Metric::Throughput
             }
-            Expectation::Recovery(_) | Expectation::Balance(_) => false,
+            _ => false,
         });
         if usable {
             return;

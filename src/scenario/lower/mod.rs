@@ -4,6 +4,7 @@
 //! already and is read as absent here, without another word.
 
 mod balance;
+mod deploy;
 mod expect;
 mod faults;
 mod journey;

@@ -70,6 +70,8 @@ pub enum Expectation {
     Recovery(RecoveryExpectation),
     /// The load balancer spreads what it should spread.
     Balance(BalanceExpectation),
+    /// A new version is rolled out without anybody noticing.
+    Deploy(DeployExpectation),
 }
 
 /// `p99 < 250ms`, for all traffic or a part of it.
@@ -132,6 +134,18 @@ pub struct RecoveryExpectation {
     /// At most so long from the fault until the balancer no longer lists the instance.
     #[serde(with = "duration")]
     pub endpoint_removed_within: Duration,
+}
+
+/// What is expected of each rollout of the target's workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeployExpectation {
+    /// From the change of the workload until all its pods are new and available.
+    #[serde(with = "duration")]
+    pub within: Duration,
+    /// Errors count for so long after the last pod was replaced.
+    #[serde(with = "duration")]
+    pub settle: Duration,
 }
 
 /// What is expected of the load balancer.

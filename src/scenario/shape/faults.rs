@@ -356,6 +356,7 @@ pub(super) static EXPECT: Shape = Shape::Kinds {
         ("slo", &SLO),
         ("recovery", &RECOVERY_EXPECTATION),
         ("balance", &super::balance::BALANCE_EXPECTATION),
+        ("deploy", &super::deploy::DEPLOY_EXPECTATION),
     ])),
 };
 

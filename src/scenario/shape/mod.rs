@@ -1,12 +1,13 @@
 //! The shape of a scenario file as data: one description, from which both the validation of a file and the JSON
 //! Schema for editors come, so that they cannot disagree.
 //!
-//! `file`, `traffic`, `journey`, `faults` and `balance` hold the description, `scalar` the kinds of single values, `check` and
+//! `file`, `traffic`, `journey`, `faults`, `balance` and `deploy` hold the description, `scalar` the kinds of single values, `check` and
 //! `schema` the two readings of it. What depends on more than one place in the file is for `lower`.
 
 mod balance;
 mod check;
 mod cluster;
+mod deploy;
 mod faults;
 mod file;
 mod journey;
@@ -15,6 +16,7 @@ mod schema;
 mod traffic;
 
 pub use check::{check, fill, respell};
+pub use deploy::SETTLE;
 pub use faults::{KINDS, LOCAL_KINDS};
 pub use file::SCENARIO;
 pub use journey::METHODS;

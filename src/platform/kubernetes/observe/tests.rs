@@ -20,6 +20,7 @@ fn a_heartbeat_is_no_change_and_a_lost_node_is() {
     };
     let mut teller = Teller {
         observed: of("Node"),
+        selector: String::new(),
         last: BTreeMap::new(),
     };
     assert_eq!(teller.told(Change::All(vec![node("True", "1")])).len(), 1);
