@@ -2,39 +2,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Bench, Run, SQUALL, within};
-
-/// A process that ends with the test.
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// An instance of the demo and its address.
-fn shop(name: &str) -> (Ends, String) {
-    let mut child = Command::new(SQUALL)
-        .args(["demo", "--port", "0", "--instance", name])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let stdout = child.stdout.take().unwrap();
-    let ends = Ends(child);
-    BufReader::new(stdout).read_line(&mut line).unwrap();
-    let address = line.trim().rsplit(' ').next().unwrap().to_string();
-    assert!(address.contains(':'), "no address in {line:?}");
-    (ends, address)
-}
+use common::{Bench, Ends, Run, demo, within};
 
 /// HAProxy in TCP mode before three shops: how it chooses, and the shops' weights.
 struct Haproxy {
@@ -52,7 +24,7 @@ impl Haproxy {
         let mut processes = Vec::new();
         let mut servers = String::new();
         for (i, weight) in weights.into_iter().enumerate() {
-            let (process, address) = shop(&format!("shop-{}", i + 1));
+            let (process, address) = demo(&[], &["--instance", &format!("shop-{}", i + 1)]);
             processes.push(process);
             servers.push_str(&format!("  server s{i} {address} weight {weight}\n"));
         }

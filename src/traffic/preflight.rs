@@ -27,34 +27,47 @@ pub struct Finding {
 pub struct Limits {
     /// Open files of this process.
     pub files: u64,
+    /// Open files that the kernel grants to any process (fs.nr_open).
+    pub kernel_files: u64,
     /// Local ports for outgoing connections, of each source address.
     pub ports: u64,
 }
 
-/// Raises the open-file limit as far as it goes, and says whether the scenario fits.
+/// Raises the open-file limit as far as is needed and allowed, and says whether the scenario fits.
 pub fn preflight(scenario: &Scenario) -> Vec<Finding> {
+    let needed = scenario.traffic.iter().map(|flow| files(scenario, flow).0);
     let limits = Limits {
-        files: raise_open_files(),
+        files: raise_open_files(needed.sum::<u64>() + OWN_FILES),
+        kernel_files: kernel_open_files(),
         ports: local_ports(),
     };
     judge(scenario, limits)
 }
 
-/// Raises the soft limit of open files to the hard limit, and returns the limit in force.
-fn raise_open_files() -> u64 {
+/// Raises the soft limit of open files to the hard limit, and that, where this process may, to what is needed. Returns
+/// the limit in force.
+fn raise_open_files(needed: u64) -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // None is no limit.
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    );
-    match raised {
-        Ok(()) => maximum.unwrap_or(u64::MAX),
-        Err(_) => current.unwrap_or(u64::MAX),
-    }
+    let set = |limit: Option<u64>| {
+        let (current, maximum) = (limit, limit);
+        let raised = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+        raised.ok().map(|()| limit.unwrap_or(u64::MAX))
+    };
+    // Only root (CAP_SYS_RESOURCE) may, and nobody goes beyond the kernel's own limit. None is no limit.
+    let wanted = needed.min(kernel_open_files());
+    let beyond = maximum.filter(|hard| wanted > *hard).and(Some(wanted));
+    beyond
+        .and_then(|wanted| set(Some(wanted)))
+        .or_else(|| set(maximum))
+        .unwrap_or(current.unwrap_or(u64::MAX))
+}
+
+/// What the kernel grants to one process at most.
+fn kernel_open_files() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/nr_open");
+    // The kernel's default.
+    let number = text.ok().and_then(|text| text.trim().parse().ok());
+    number.unwrap_or(1 << 20)
 }
 
 fn local_ports() -> u64 {
@@ -85,19 +98,28 @@ fn connections(flow: &Flow) -> (u64, bool) {
     }
 }
 
+/// The open files that a flow's connections take, at most and surely.
+fn files(scenario: &Scenario, flow: &Flow) -> (u64, u64) {
+    // The balancer of a local target is in this process: it accepts each connection and opens one to an instance.
+    let each = match scenario.target {
+        Target::Local(_) => 3,
+        _ => 1,
+    };
+    let (count, sure) = connections(flow);
+    (count * each, if sure { count * each } else { 0 })
+}
+
 /// Compares what a scenario needs with what there is. Pure.
 pub fn judge(scenario: &Scenario, limits: Limits) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |level, text: String| findings.push(Finding { level, text });
     let local = matches!(scenario.target, Target::Local(_));
-    // The balancer of a local target is in this process: it accepts each connection and opens one to an instance.
-    let files_each = if local { 3 } else { 1 };
-    let mut sure_files = 0;
-    let mut possible_files = 0;
+    let (mut sure_files, mut possible_files) = (0, 0);
     for flow in &scenario.traffic {
         let (count, sure) = connections(flow);
-        possible_files += count * files_each;
-        sure_files += if sure { count * files_each } else { 0 };
+        let files = files(scenario, flow);
+        possible_files += files.0;
+        sure_files += files.1;
         let sources = flow.connections.source.len().max(1) as u64;
         let ports = limits.ports * sources;
         let (name, what) = (
@@ -141,25 +163,31 @@ pub fn judge(scenario: &Scenario, limits: Limits) -> Vec<Finding> {
     }
     let room = limits.files.saturating_sub(OWN_FILES);
     if sure_files > room {
-        find(
-            Level::Error,
-            format!(
-                "the scenario's users need {sure_files} open files, and this process may have {} \
-                 (ulimit -n, already raised to the hard limit): start fewer users or raise the limit",
-                limits.files
-            ),
-        );
+        let what = format!("the scenario's users need {sure_files} open files");
+        find(Level::Error, too_many_files(&what, sure_files, limits));
     } else if possible_files > room {
+        let what = format!("when the service stalls, up to {possible_files} open files are needed");
         find(
             Level::Warning,
-            format!(
-                "when the service stalls, up to {possible_files} open files are needed, and this process may \
-                 have {} (ulimit -n, already raised to the hard limit): lower `max-in-flight` or raise the limit",
-                limits.files
-            ),
+            too_many_files(&what, possible_files, limits),
         );
     }
     findings
+}
+
+/// Says what is needed, what there is, and how to get more.
+fn too_many_files(what: &str, needed: u64, limits: Limits) -> String {
+    let all = needed + OWN_FILES;
+    let kernel = if all > limits.kernel_files {
+        format!("`sysctl fs.nr_open={all}` and ")
+    } else {
+        String::new()
+    };
+    format!(
+        "{what}, and {OWN_FILES} for squall itself, but this process may have {} (`ulimit -Hn`) and is not allowed to \
+         raise that: as root set {kernel}`ulimit -Hn {all}`, or lower `users` or `max-in-flight`",
+        limits.files
+    )
 }
 
 #[cfg(test)]
@@ -201,7 +229,13 @@ mod tests {
     }
 
     fn levels(scenario: &Scenario, files: u64, ports: u64) -> Vec<Level> {
-        judge(scenario, Limits { files, ports })
+        let kernel_files = 1 << 20;
+        let limits = Limits {
+            files,
+            kernel_files,
+            ports,
+        };
+        judge(scenario, limits)
             .into_iter()
             .map(|f| f.level)
             .collect()
@@ -236,8 +270,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_said_with_what_to_do() {
+        let limits = |kernel_files| Limits {
+            files: 20_000,
+            kernel_files,
+            ports: 100_000,
+        };
+        let text = |kernel_files| judge(&closed(30_000), limits(kernel_files))[0].text.clone();
+        assert!(text(1 << 20).contains("need 30000 open files"));
+        assert!(
+            text(1 << 20).contains("set `ulimit -Hn 30100`"),
+            "{}",
+            text(1 << 20)
+        );
+        let kernel = text(25_000);
+        assert!(
+            kernel.contains("`sysctl fs.nr_open=30100` and `ulimit -Hn 30100`"),
+            "{kernel}"
+        );
+    }
+
+    #[test]
     fn the_limit_is_raised() {
-        let limit = raise_open_files();
+        let limit = raise_open_files(0);
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current.unwrap_or(u64::MAX), limit);
         assert_eq!(now.current, now.maximum);

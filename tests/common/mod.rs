@@ -1,6 +1,7 @@
 //! Shared by the end-to-end tests: runs the real binary on a scenario text in a folder of its own.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -204,6 +205,41 @@ fn drain(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHand
         let _ = from.read_to_end(&mut bytes);
         bytes
     })
+}
+
+/// A process that ends with the test.
+pub struct Ends(pub Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `squall demo` with these flags in a process of its own, started by way of the words before it, and its address.
+pub fn demo(before: &[&str], flags: &[&str]) -> (Ends, String) {
+    let words = [before, &[SQUALL, "demo", "--port", "0"], flags].concat();
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    let ends = Ends(child);
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap().to_string();
+    assert!(address.contains(':'), "no address in {line:?}");
+    (ends, address)
+}
+
+/// The most memory that a process has had, in KiB; none once it has ended.
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Tries until it holds.

@@ -1,5 +1,8 @@
 //! Who owns a connection, over which protocol: what a load balancer would see.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use squall::record::Outcome;
 use squall::scenario::*;
 
@@ -84,22 +87,64 @@ fn an_old_connection_is_replaced() {
     assert!((5..=10).contains(&connections), "{connections}");
 }
 
+/// A server whose responses take a while, and the most requests that each of its connections had at once.
+fn slow_server() -> (Server, Arc<Mutex<BTreeMap<u64, Streams>>>) {
+    let streams: Arc<Mutex<BTreeMap<u64, Streams>>> = Arc::default();
+    let counted = streams.clone();
+    let server = Server::http(move |request, connection| {
+        assert_eq!(request.version(), hyper::Version::HTTP_2);
+        let counted = counted.clone();
+        counted
+            .lock()
+            .unwrap()
+            .entry(connection)
+            .or_default()
+            .begin();
+        Box::pin(async move {
+            tokio::time::sleep(ms(30)).await;
+            counted.lock().unwrap().entry(connection).or_default().now -= 1;
+            let mut response = ok("hello");
+            let name = format!("i-{connection}").parse().unwrap();
+            response.headers_mut().insert("x-squall-instance", name);
+            response
+        })
+    });
+    (server, streams)
+}
+
+/// Requests on one connection.
+#[derive(Default)]
+struct Streams {
+    now: u32,
+    most: u32,
+}
+
+impl Streams {
+    fn begin(&mut self) {
+        self.now += 1;
+        self.most = self.most.max(self.now);
+    }
+}
+
 #[test]
 fn http2_multiplexes_as_told() {
-    let server = server();
-    run_mode(&server, users(6, ms(500), Think::None), |flow| {
-        flow.protocol = Protocol::Http2;
-        flow.connections.streams = Some(3);
-    });
-    assert_eq!(server.stats.connections(), 2);
-
-    let server = self::server();
-    run_mode(&server, users(10, ms(500), Think::None), |flow| {
-        flow.protocol = Protocol::Http2;
-        flow.connections.mode = ConnectionMode::Pooled(2);
-        flow.connections.streams = Some(4);
-    });
-    assert_eq!(server.stats.connections(), 2);
+    let per_user = ConnectionMode::PerUser;
+    for (mode, count, streams) in [
+        (per_user, 6, 3),
+        (ConnectionMode::Pooled(2), 10, 4),
+        (per_user, 2, 1),
+    ] {
+        let (server, seen) = slow_server();
+        run_mode(&server, users(count, ms(900), Think::None), |flow| {
+            flow.protocol = Protocol::Http2;
+            flow.connections.mode = mode;
+            flow.connections.streams = Some(streams);
+        });
+        assert_eq!(server.stats.connections(), 2);
+        // Really at once, and never more than told, though more users wait.
+        let most: Vec<u32> = seen.lock().unwrap().values().map(|s| s.most).collect();
+        assert_eq!(most, [streams, streams], "{mode:?}");
+    }
 }
 
 #[test]
@@ -162,7 +207,7 @@ fn insecure_accepts_any_certificate() {
 
 #[test]
 fn source_addresses_take_turns() {
-    let sources = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sources = Arc::new(Mutex::new(Vec::new()));
     let seen = sources.clone();
     let server = Server::raw(move |mut stream, _, _| {
         seen.lock()
@@ -198,7 +243,7 @@ fn many_connections_are_spread_evenly_over_source_addresses() {
     let sources: Vec<std::net::IpAddr> = (2..6)
         .map(|last| std::net::Ipv4Addr::new(127, 0, 0, last).into())
         .collect();
-    let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::new()));
+    let seen = Arc::new(Mutex::new(BTreeMap::new()));
     let counts = seen.clone();
     let server = Server::raw(move |mut stream, _, _| {
         let source = stream.peer_addr().unwrap().ip();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -107,6 +108,9 @@ impl Connector {
         // A request is one write: holding back its end (Nagle) would only distort its latency.
         socket.set_nodelay(true)?;
         if let Some(source) = self.source {
+            // Else the kernel would choose the port now, one that nobody has from this address to anywhere. Where it
+            // cannot wait (before Linux 4.2), it does that.
+            let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
             socket.bind(SocketAddr::new(source, 0))?;
         }
         Ok(socket)
@@ -123,5 +127,32 @@ impl Connector {
         let stream = alarm.within(deadline, handshake).await;
         let stream = stream.ok_or(Cause::Timeout(Doing::Handshake))?;
         Ok(Wire::Tls(Box::new(stream.map_err(Cause::Tls)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_left_open_until_the_server_is_known() {
+        for (server, source) in [("127.0.0.1:1", "127.0.0.2"), ("[::1]:1", "::1")] {
+            let connector = Connector {
+                address: server.parse().unwrap(),
+                source: Some(source.parse().unwrap()),
+                tls: None,
+            };
+            let socket = match connector.socket() {
+                Err(error)
+                    if source == "::1" && error.kind() == io::ErrorKind::AddrNotAvailable =>
+                {
+                    eprintln!("SKIPPED for {source}: this machine has no IPv6");
+                    continue;
+                }
+                socket => socket.unwrap(),
+            };
+            let bound = socket.local_addr().unwrap();
+            assert_eq!(bound, SocketAddr::new(source.parse().unwrap(), 0));
+        }
     }
 }
