@@ -68,6 +68,7 @@ fn shop_with(bed: &Bed, defects: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn pod_kill() {
     with_bed(|bed| async move {
         shop_with(&bed, &["no-drain"]);
@@ -102,6 +103,7 @@ fn pod_kill() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn none_is_left_out_and_all_are_valid() {
     let here = include_str!("shipped.rs");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/kubernetes");
