@@ -138,8 +138,10 @@ impl<'a> Search<'a> {
             match state {
                 WindowState::Bad(_, chance) => {
                     self.note_bad(index, &mut found);
-                    let watched = self.windows[index].start_us < range.watched_until;
-                    if restored.is_some() && chance < RELAPSE_CHANCE && watched {
+                    let watched = restored.is_some_and(|start| {
+                        self.windows[index].start_us < self.watched_until(start, range)
+                    });
+                    if chance < RELAPSE_CHANCE && watched {
                         found.relapse_us.get_or_insert(self.windows[index].start_us);
                         restored = None;
                     }
@@ -170,6 +172,17 @@ impl<'a> Search<'a> {
         found.restored_us =
             restored.map(|start| self.start_of(start, first, holding, range, optimistic));
         found
+    }
+
+    /// Until when a restoration may be taken back: as long as it was given, and for as long as it took. A pause between
+    /// two outages that is shorter than the outages before it is none.
+    fn watched_until(&self, start: usize, range: Range) -> Micros {
+        let restored = self.windows[start].start_us;
+        let took = restored.saturating_sub(range.from);
+        match range.watched_until > range.from {
+            true => range.watched_until.max(restored.saturating_add(took)),
+            false => range.watched_until,
+        }
     }
 
     /// The window that the injection itself lies in.

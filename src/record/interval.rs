@@ -161,6 +161,10 @@ pub struct StepSecond {
     /// Connections opened.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub connections: u64,
+    /// Answers that came from another instance than the one before on the same connection: none where requests go
+    /// where their connection went.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moved: u64,
     /// Bytes sent, as HTTP sees them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sent_bytes: u64,

@@ -250,6 +250,7 @@ fn merge_step(
     second.due += meter.due;
     second.dropped += meter.dropped;
     second.connections += meter.connections;
+    second.moved += meter.moved;
     second.sent_bytes += meter.sent_bytes;
     second.received_bytes += meter.received_bytes;
     for (outcome, count) in Outcome::ALL.into_iter().zip(meter.ended) {

@@ -80,6 +80,8 @@ pub struct StepMeter {
     pub statuses: Vec<(u16, u64)>,
     /// Connections opened.
     pub connections: u64,
+    /// Answers from another instance than the one before on their connection.
+    pub moved: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
     /// Bytes received.
@@ -134,6 +136,8 @@ pub struct End {
     pub instance: Option<InstanceId>,
     /// Whether it brought the first response of its connection.
     pub first_of_connection: bool,
+    /// Whether another instance answered than the one before on its connection.
+    pub moved: bool,
 }
 
 impl Second {
@@ -193,6 +197,7 @@ impl Second {
                 step.tls.record(tls);
             }
         }
+        step.moved += u64::from(end.moved);
         step.sent_bytes += reply.sent_bytes;
         step.received_bytes += reply.received_bytes;
         if let Some(instance) = end.instance {
@@ -230,6 +235,7 @@ impl StepMeter {
         self.ended = Default::default();
         self.statuses.clear();
         self.connections = 0;
+        self.moved = 0;
         self.sent_bytes = 0;
         self.received_bytes = 0;
         self.errors = None;
@@ -363,6 +369,7 @@ mod tests {
             at: 50,
             instance: Some(2),
             first_of_connection: true,
+            moved: true,
         };
         second.due(0);
         second.dispatched(20_000);
@@ -375,6 +382,7 @@ mod tests {
         assert_eq!(step.service.get().unwrap().max(), 30);
         assert_eq!(step.first_byte.get().unwrap().max(), 10);
         assert_eq!(step.errors, Some((50, 50)));
+        assert_eq!(step.moved, 1);
         let instance = &step.instances[2];
         assert_eq!(
             (instance.answered, instance.failed, instance.connections),
@@ -384,7 +392,11 @@ mod tests {
         assert_eq!(second.late, 1);
         second.clear();
         let step = &second.steps[0];
-        assert!(step.due == 0 && step.ended.iter().all(|n| *n == 0) && step.statuses.is_empty());
+        assert!(
+            step.due + step.moved == 0
+                && step.ended.iter().all(|n| *n == 0)
+                && step.statuses.is_empty()
+        );
         assert!(step.service.get().is_none() && !step.instances[2].active());
         assert!(second.lag.get().is_none() && second.late == 0);
     }

@@ -303,5 +303,6 @@ fn unfinished(step: usize, intended: Micros, now: Micros) -> End {
         at: now,
         instance: None,
         first_of_connection: false,
+        moved: false,
     }
 }

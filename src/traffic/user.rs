@@ -66,6 +66,14 @@ pub fn journey_rng(seed: u64, flow: usize, number: u64) -> Pcg64 {
     Pcg64::new(u128::from(seed) << 64 | u128::from(number), flow as u128)
 }
 
+/// Who served a request, and what that says of its connection.
+#[derive(Default)]
+struct Served {
+    instance: Option<InstanceId>,
+    first_of_connection: bool,
+    moved: bool,
+}
+
 /// One user.
 pub struct User {
     shared: Rc<Shared>,
@@ -278,7 +286,11 @@ impl User {
                 (outcome, finding, !missing)
             }
         };
-        let (instance, first_of_connection) = self.instance();
+        let Served {
+            instance,
+            first_of_connection,
+            moved,
+        } = self.served();
         let sent = if self.reply.sent > 0 {
             self.reply.sent
         } else {
@@ -292,6 +304,7 @@ impl User {
             at,
             instance,
             first_of_connection,
+            moved,
         };
         self.shared.count(|second| second.ended(end, &self.reply));
         let request = self.slot.in_flight.borrow_mut().take();
@@ -333,28 +346,31 @@ impl User {
         }
     }
 
-    /// Who served the request, and whether that was the first response on its connection. A request without a
-    /// response is put down to the instance that answered on its connection before.
-    fn instance(&self) -> (Option<InstanceId>, bool) {
+    /// Who served the request. One without a response is put down to the instance that answered on its connection
+    /// before.
+    fn served(&self) -> Served {
         let memory = self.slot.progress.memory.borrow();
         let Some(memory) = memory
             .as_ref()
             .filter(|_| self.slot.progress.started.get() > 0)
         else {
-            return (None, false);
+            return Served::default();
         };
+        let before = memory.last.get();
         if self.reply.status == 0 {
-            return (memory.last.get(), false);
+            return Served {
+                instance: before,
+                ..Served::default()
+            };
         }
         let named = self.reply.header(&self.shared.plan.instance_header);
-        let named = named.map(|name| {
-            self.shared
-                .instances
-                .borrow_mut()
-                .id(name, memory.last.get())
-        });
+        let named = named.map(|name| self.shared.instances.borrow_mut().id(name, before));
         memory.last.set(named);
         let first = memory.fresh.replace(false);
-        (named, first && named.is_some())
+        Served {
+            instance: named,
+            first_of_connection: first && named.is_some(),
+            moved: named.is_some() && before.is_some() && named != before,
+        }
     }
 }

@@ -13,6 +13,9 @@ use crate::scenario::{ConnectionMode, Load, Scenario};
 /// From so many requests on a connection on, connections decide who gets the requests.
 const LONG: f64 = 5.0;
 
+/// Fewer requests than this for each independent choice are as good as independent.
+const FREE: f64 = 1.5;
+
 /// A share of a whole; 0 of nothing.
 pub(crate) fn part(n: u64, of: u64) -> f64 {
     n as f64 / of.max(1) as f64
@@ -22,26 +25,44 @@ fn get(counts: &BTreeMap<String, u64>, name: &str) -> u64 {
     counts.get(name).copied().unwrap_or(0)
 }
 
-/// Requests per connection where requests follow the connection that they are on, however the balancer is said to
-/// choose: then the shares of requests lie nearer to the shares of connections than to fair shares.
-pub(crate) fn pinned(scenario: &Scenario, counts: &Counts, shares: &Shares) -> Option<f64> {
+/// Requests for each independent choice, where requests follow the connection that they are on, however the balancer is
+/// said to choose.
+pub(crate) fn pinned(scenario: &Scenario, seen: &Observed, shares: &Shares) -> Option<f64> {
+    let counts = &seen.all;
     let (connections, requests) = (sum(&counts.connections), sum(&counts.requests));
     if !keeps_connections(scenario) || connections == 0 {
         return None;
     }
-    let each = requests as f64 / connections as f64;
-    let due: f64 = shares.shares.iter().map(|s| s.expected).sum();
-    if each < LONG || due <= 0.0 {
-        return None;
+    if seen.moved > 0 {
+        let each = requests as f64 / choices(counts, seen.moved);
+        return (each > FREE).then_some(each);
     }
+    let each = requests as f64 / connections as f64;
+    (each >= LONG && nearer_to_connections(counts, shares)).then_some(each)
+}
+
+/// Independent choices among so many requests: one for each connection, and one for each time that a request on a kept
+/// connection was placed anew. Of those only the ones that led to another instance are seen.
+fn choices(counts: &Counts, moved: u64) -> f64 {
+    let requests = sum(&counts.requests);
+    let squares = counts.requests.values().map(|n| part(*n, requests).powi(2));
+    let seen = (1.0 - squares.sum::<f64>()).max(1e-6);
+    (sum(&counts.connections) as f64 + moved as f64 / seen).max(1.0)
+}
+
+/// Where nothing tells of moves (all of it went to one instance, or the record is of an earlier version): whether the
+/// shares of requests lie nearer to the shares of connections than to fair ones.
+fn nearer_to_connections(counts: &Counts, shares: &Shares) -> bool {
+    let (connections, requests) = (sum(&counts.connections), sum(&counts.requests));
+    let due: f64 = shares.shares.iter().map(|s| s.expected).sum();
     let (mut to_connections, mut to_fair) = (0.0, 0.0);
     for share in &shares.shares {
         let requests = part(get(&counts.requests, &share.instance), requests);
         let held = part(get(&counts.connections, &share.instance), connections);
         to_connections += (requests - held).powi(2);
-        to_fair += (requests - share.expected / due).powi(2);
+        to_fair += (requests - share.expected / due.max(1e-9)).powi(2);
     }
-    (to_connections < to_fair).then_some(each)
+    due > 0.0 && to_connections < to_fair
 }
 
 fn keeps_connections(scenario: &Scenario) -> bool {
@@ -56,6 +77,8 @@ pub(crate) fn connection_mode(scenario: &Scenario, seen: &Observed) -> Option<St
     if !keeps_connections(scenario)
         || connections == 0
         || (requests as f64) < LONG * connections as f64
+        // What moves from instance to instance is not held by connections.
+        || (seen.moved > 0 && choices(&seen.all, seen.moved) * FREE > requests as f64)
     {
         return None;
     }

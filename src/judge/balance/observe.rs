@@ -33,6 +33,8 @@ pub(crate) struct Observed {
     pub all: Counts,
     /// Connections opened, whoever answered on them.
     pub opened: u64,
+    /// Answers from another instance than the one before on their connection.
+    pub moved: u64,
     /// Requests answered, named instance or not.
     pub answered: u64,
     /// Highest number of users alive.
@@ -78,6 +80,7 @@ pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Mic
         windows: windows(&sets, start, end, lag_us),
         all: Counts::default(),
         opened: 0,
+        moved: 0,
         answered: 0,
         users: 0,
         in_flight: 0.0,
@@ -110,6 +113,7 @@ pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Mic
         let mut counted = window.map(|w| &mut w.counts);
         for step in &second.steps {
             seen.opened = seen.opened.saturating_add(step.connections);
+            seen.moved = seen.moved.saturating_add(step.moved);
             let answered = step
                 .statuses
                 .values()

@@ -44,6 +44,8 @@ pub struct Sim {
     pub set: Vec<String>,
     pub users: u64,
     pub in_flight: u64,
+    /// Answers in each second that came from another instance than the one before on their connection.
+    pub moved: u64,
     /// Service time of the instances that are not 10 ms.
     pub slow: Vec<(String, u64)>,
     turn: usize,
@@ -62,6 +64,7 @@ impl Sim {
             set: Vec::new(),
             users: 200,
             in_flight: 0,
+            moved: 0,
             slow: Vec::new(),
             turn: 0,
         };
@@ -122,6 +125,7 @@ impl Sim {
             flow: "browse".into(),
             step: "get".into(),
             in_flight: self.in_flight,
+            moved: self.moved,
             ..StepSecond::default()
         };
         let mut histograms = StepHistograms::default();

@@ -369,6 +369,49 @@ fn a_layer_7_balancer_is_judged_by_requests_even_on_few_connections() {
 }
 
 #[test]
+fn an_uneven_layer_7_balancer_is_told_from_pinned_requests_by_the_moves() {
+    // 50 users keep their connections to a proxy that sends shop-3 half of its share. First responses are shared out
+    // just so: without the moves it looks like requests that follow their connections.
+    for (moved, expected) in [(0, Ruling::Inconclusive), (62, Ruling::Fail)] {
+        let mut sim = Sim::new(3, PerUser, 3);
+        sim.users = 50;
+        let got = |n: u64| {
+            [
+                ("shop-1", n * 2 / 5),
+                ("shop-2", n * 2 / 5),
+                ("shop-3", n / 5),
+            ]
+        };
+        let first: Vec<_> = got(50).map(|(name, n)| (name.to_string(), n, 0)).to_vec();
+        sim.second(&first, 0);
+        sim.moved = moved;
+        for _ in 0..30 {
+            let each: Vec<_> = got(100).map(|(name, n)| (name.to_string(), 0, n)).to_vec();
+            sim.second(&each, 0);
+        }
+        let verdict = judge(&sim.record, &by(By::Request));
+        assert_eq!(verdict.verdict, expected, "{}", verdict.because);
+    }
+}
+
+#[test]
+fn requests_that_are_placed_anew_now_and_then_count_as_few_choices() {
+    // A proxy that stays with an instance for 20 requests or so: 3,000 requests are 150 choices.
+    let mut sim = Sim::new(3, PerUser, 3);
+    let first: Vec<_> = (0..20).map(|_| (sim.random(), 1, 0)).collect();
+    sim.second(&first, 0);
+    sim.moved = 3;
+    for _ in 0..30 {
+        let got: Vec<_> = [("shop-1", 43), ("shop-2", 33), ("shop-3", 24)]
+            .map(|(name, n)| (name.to_string(), 0, n))
+            .to_vec();
+        sim.second(&got, 0);
+    }
+    let verdict = judge(&sim.record, &by(By::Request));
+    assert_eq!(verdict.verdict, Ruling::Inconclusive, "{}", verdict.because);
+}
+
+#[test]
 fn pinned_requests_that_miss_an_instance_fail_when_the_connections_are_enough() {
     let mut sim = Sim::new(3, PerUser, 5);
     sim.connect(200, 100, |s| {

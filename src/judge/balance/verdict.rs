@@ -123,7 +123,7 @@ impl Case<'_> {
         let scenario = &self.record.header.scenario;
         let mut thinned = None;
         if self.expect.by == By::Request {
-            thinned = pinned(scenario, &self.seen.all, &shares);
+            thinned = pinned(scenario, self.seen, &shares);
             if let Some(each) = thinned {
                 shares = judge_shares(&epochs, band, each);
             }

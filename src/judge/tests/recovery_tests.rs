@@ -82,6 +82,26 @@ fn a_black_hole_is_not_restored_while_its_requests_hang() {
 }
 
 #[test]
+fn a_replacement_that_crashes_again_and_again_has_not_recovered() {
+    // Out for two seconds of every six: restored just in time, for four seconds at a time.
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(20, 3));
+    sim.kill(20.0, 2.0, Some(3.0));
+    for crash in (1..12).map(|n| 20.0 + 6.0 * f64::from(n)) {
+        sim.change_on("shop-2-r1", crash, crash + 2.0, |r| {
+            r.fail(Outcome::Refused, MS)
+        });
+    }
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"not restored within 20 s after kill of shop-2 at 20 s, last bad second up to 88 s; worst from 21 s to 22 s: 67 of 200 requests due then failed (33.5%), limit 1%");
+    // Once more while it is watched anyway, and never again: that is a recovery.
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(20, 3));
+    sim.kill(20.0, 2.0, Some(3.0));
+    sim.change_on("shop-2-r1", 27.0, 29.0, |r| r.fail(Outcome::Refused, MS));
+    assert_ruling(&first(&sim), Ruling::Pass);
+}
+
+#[test]
 fn a_run_that_ends_in_the_hang_is_inconclusive() {
     let mut sim = Sim::steady(200, 36).expect(expect_recovery(15, 3));
     sim.inject(FaultKind::BlackHole, "shop-2", 30.0, None);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::judge::timeline::{Scope, Timeline, WindowState, call, windows};
-use crate::record::Outcome;
+use crate::record::{Interval, Outcome, TrafficSecond};
 
 #[test]
 fn windows_put_a_hang_where_it_was_due() {
@@ -101,4 +101,21 @@ fn scopes_merge_what_they_name() {
     });
     assert_eq!(slice.due, 300);
     assert!((slice.seconds - 3.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_is_left_of_the_last_second_is_no_window() {
+    let mut record = Sim::steady(100, 20).record();
+    let whole = windows(&Timeline::new(&record), &Scope::default(), &[]).len();
+    let end = record.intervals.last().unwrap().second.end_us;
+    record.intervals.push(Interval {
+        second: TrafficSecond {
+            start_us: end,
+            end_us: end + 30 * MS,
+            ..TrafficSecond::default()
+        },
+        histograms: Vec::new(),
+    });
+    let windows = windows(&Timeline::new(&record), &Scope::default(), &[]);
+    assert_eq!(windows.len(), whole);
 }
