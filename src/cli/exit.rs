@@ -23,6 +23,21 @@ pub enum Exit {
     UndoFailed = 6,
 }
 
+impl Exit {
+    /// The same of a squall that ran elsewhere; one that was killed there was not brought to its end.
+    pub fn from_code(code: i32) -> Self {
+        match code {
+            0 => Exit::Pass,
+            1 => Exit::Fail,
+            2 => Exit::BadInput,
+            3 => Exit::Inconclusive,
+            5 => Exit::Unreachable,
+            6 => Exit::UndoFailed,
+            _ => Exit::Aborted,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

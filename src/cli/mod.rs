@@ -9,6 +9,7 @@ mod guard;
 mod init;
 mod judge;
 pub mod log;
+mod pack;
 mod plan;
 mod run;
 mod stress;
@@ -56,6 +57,8 @@ enum Command {
     Judge(judge::JudgeArgs),
     /// Write the report files of a recorded run again.
     Report(judge::ReportArgs),
+    /// Write the folder of a run to standard output, as a gzipped tar: `kubectl exec ... squall pack /record | tar xz`.
+    Pack(pack::Args),
     /// Take back what a crashed run left, from its ledger.
     Undo(undo::Args),
     /// Say what a verdict checks, why, and how it can be wrong.
@@ -75,6 +78,9 @@ enum Command {
     /// End process groups when squall is gone (used by the local platform).
     #[command(name = "__reaper", hide = true)]
     Reaper,
+    /// Ask the first process of this container to end in order (used by `run --in-cluster`).
+    #[command(name = "__interrupt", hide = true)]
+    Interrupt,
     /// Take back what a run left in a cluster, once it is dead (the guardian that a run starts there).
     #[command(name = "__guard", hide = true)]
     Guard(guard::Args),
@@ -91,6 +97,8 @@ impl Cli {
             Command::Schema => files::schema(),
             Command::Judge(args) => judge::judge(args),
             Command::Report(args) => judge::report(args),
+            Command::Pack(args) => pack::main(args),
+            Command::Interrupt => interrupt(),
             Command::Undo(args) => undo::main(args),
             Command::Explain(args) => explain::main(args),
             Command::Demo(options) => Ok(demo(options)),
@@ -116,4 +124,10 @@ fn demo(options: squall::demo::Options) -> Exit {
             Exit::Fail
         }
     }
+}
+
+/// Sends SIGINT to the first process here.
+fn interrupt() -> anyhow::Result<Exit> {
+    rustix::process::kill_process(rustix::process::Pid::INIT, rustix::process::Signal::INT)?;
+    Ok(Exit::Pass)
 }

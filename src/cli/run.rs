@@ -1,11 +1,15 @@
 //! `squall run`.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use squall::judge;
 use squall::report::{Judged, Style};
-use squall::run::{self, Options, Progress};
+use squall::run::{self, Finished, InCluster, Options, Progress, Remote};
+use squall::scenario::{self, Scenario, Target, units};
 
 use super::exit::Exit;
 
@@ -30,13 +34,44 @@ pub struct Args {
     /// Show no progress; the summary is still printed.
     #[arg(short, long)]
     quiet: bool,
+    /// Run in a pod of the target's cluster: its progress is shown here, its record brought back, its exit code taken.
+    /// Takes squall's own image (--image) and an account there (deploy/kubernetes/rbac.yaml).
+    #[arg(long)]
+    in_cluster: bool,
+    /// The service account that --in-cluster runs as; the guardian's when left out.
+    #[arg(long, requires = "in_cluster", value_name = "NAME")]
+    account: Option<String>,
+    /// With --in-cluster: leave the Job and its pod in the cluster at the end.
+    #[arg(long, requires = "in_cluster")]
+    keep: bool,
+    /// After the run wait so long (10m) for somebody to take its record away (`squall pack --taken`).
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    hold: Option<Duration>,
+    /// Started by --in-cluster: the pod's own account, whatever the scenario says, and no summary.
+    #[arg(long, hide = true)]
+    as_runner: bool,
 }
 
 /// Runs, judges, reports.
 pub fn main(args: Args) -> anyhow::Result<Exit> {
-    let mut scenario = super::files::load(&args.scenario)?;
+    let used = RefCell::new(BTreeMap::new());
+    let env = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        // What a pod is told of its cluster is its own.
+        if !name.starts_with("KUBERNETES_") {
+            used.borrow_mut().insert(name.to_string(), value.clone());
+        }
+        Some(value)
+    };
+    let mut scenario = scenario::load(&args.scenario, &env)?;
     scenario.seed = args.seed.or(scenario.seed);
-    super::files::use_image(&mut scenario, args.image);
+    super::files::use_image(&mut scenario, args.image.clone());
+    if args.in_cluster {
+        return in_cluster(scenario, args, used.take());
+    }
+    if let (true, Target::Kubernetes(target)) = (args.as_runner, &mut scenario.target) {
+        (target.kubeconfig, target.context) = (None, None);
+    }
     let progress = if args.quiet {
         Progress::None
     } else if std::io::stderr().is_terminal() {
@@ -44,22 +79,55 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     } else {
         Progress::Lines(style(&std::io::stderr()))
     };
-    let finished = run::run(
-        scenario,
-        Options {
-            reports: args.reports,
-            out: args.out,
-            progress,
-        },
-    )?;
-    print!("{}", finished.terminal(style(&std::io::stdout())));
+    let finished = run::run(scenario, options(&args, progress))?;
+    let exit = told(&finished, args.as_runner);
+    if let Some(hold) = args.hold {
+        run::hold(&finished.dir, hold)?;
+    }
+    Ok(exit)
+}
+
+fn options(args: &Args, progress: Progress) -> Options {
+    Options {
+        reports: args.reports.clone(),
+        out: args.out.clone(),
+        progress,
+    }
+}
+
+/// Prints what a run found, unless somebody else will, and gives its exit code.
+fn told(finished: &Finished, silent: bool) -> Exit {
+    if !silent {
+        print!("{}", finished.terminal(style(&std::io::stdout())));
+    }
     for failure in &finished.undo_failures {
         eprintln!("error: not undone: {failure}");
     }
-    if !finished.undo_failures.is_empty() {
-        return Ok(Exit::UndoFailed);
+    match finished.undo_failures.as_slice() {
+        [] => exit_of(&finished.judged()),
+        _ => Exit::UndoFailed,
     }
-    Ok(exit_of(&finished.judged()))
+}
+
+/// Runs it in the cluster. The exit code is that of the run there; here its record is judged once more, for the pages.
+fn in_cluster(
+    scenario: Scenario,
+    args: Args,
+    env: BTreeMap<String, String>,
+) -> anyhow::Result<Exit> {
+    let options = options(&args, Progress::None);
+    let remote = InCluster {
+        file: args.scenario,
+        env,
+        account: args.account,
+        keep: args.keep,
+        quiet: args.quiet,
+    };
+    let Remote { finished, code } = run::run_in_cluster(scenario, options, &remote)?;
+    if let Some(finished) = &finished {
+        told(finished, false);
+    }
+    Ok(Exit::from_code(code))
 }
 
 /// The exit code of a run: aborted, or what its verdicts say.

@@ -5,7 +5,10 @@
 
 mod conduct;
 mod folder;
+mod hold;
 mod host;
+mod in_cluster;
+mod pack;
 mod plan;
 mod progress;
 
@@ -21,6 +24,9 @@ use crate::record::{Record, Sink};
 use crate::report::{self, Judged, Style};
 use crate::scenario::{Scenario, Target};
 
+pub use hold::{TAKEN, hold};
+pub use in_cluster::{InCluster, Remote, run_in_cluster};
+pub use pack::pack;
 pub use plan::plan;
 pub use progress::Progress;
 

@@ -98,7 +98,8 @@ fn read(
     shape::respell(&shape, &mut root, problems);
     shape::check(&shape, &root, root.at, problems);
     shape::fill(&shape, &mut root);
-    lower::scenario(&root, base_dir, problems)
+    let in_pod = env("KUBERNETES_SERVICE_HOST").is_some();
+    lower::scenario(&root, base_dir, in_pod, problems)
 }
 
 /// The JSON Schema (2020-12) of scenario files.

@@ -29,7 +29,7 @@ fn of_demo() -> String {
 }
 
 /// A namespace with a Deployment of three, and the account that runs and guards.
-fn prepared(bed: &Bed, name: &str) -> String {
+pub fn prepared(bed: &Bed, name: &str) -> String {
     let ns = bed.namespace(name);
     bed.load_demo();
     bed.web(&ns, 3, SERVE);
@@ -85,7 +85,7 @@ fn kill_9(pid: i32) {
 }
 
 /// What a namespace holds, without what changes by itself.
-fn objects(bed: &Bed, ns: &str) -> Value {
+pub fn objects(bed: &Bed, ns: &str) -> Value {
     let kinds = "deployments,statefulsets,daemonsets,jobs,services,configmaps,leases,networkpolicies,\
                  poddisruptionbudgets,serviceaccounts,roles,rolebindings";
     let all = bed.json(&["-n", ns, "get", kinds]);
@@ -164,7 +164,7 @@ fn replicas(bed: &Bed, ns: &str) -> Value {
 }
 
 /// Waits until the objects are as before, for a minute from the kill; how long it took.
-fn clean_within_a_minute(bed: &Bed, ns: &str, before: &Value, killed: Instant) -> Duration {
+pub fn clean_within_a_minute(bed: &Bed, ns: &str, before: &Value, killed: Instant) -> Duration {
     loop {
         let now = objects(bed, ns);
         if now == *before {

@@ -5,6 +5,7 @@ mod enforcer;
 mod harness;
 mod killed;
 mod partition;
+mod remote;
 mod shipped;
 mod soak;
 mod strain;

@@ -32,7 +32,7 @@ const WATCHES: Duration = Duration::from_secs(90);
 /// What is wrong with its pod for so long does not mend itself.
 const WRONG: Duration = Duration::from_secs(10);
 /// Why a pod's container waits when its image cannot be had.
-const NO_IMAGE: [&str; 4] = [
+pub(super) const NO_IMAGE: [&str; 4] = [
     "ErrImagePull",
     "ImagePullBackOff",
     "InvalidImageName",

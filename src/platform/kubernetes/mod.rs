@@ -45,6 +45,7 @@ pub mod owned;
 mod partition;
 pub mod permissions;
 pub mod pods;
+pub mod runner;
 mod signal;
 mod stress;
 pub mod target;

@@ -26,11 +26,22 @@ use super::units::parse_duration;
 struct Lower<'a> {
     problems: &'a mut Vec<Problem>,
     base_dir: &'a Path,
+    /// Whether this is a pod, whose own account reaches its cluster: a kubeconfig of elsewhere need not be here.
+    in_pod: bool,
 }
 
 /// Makes a scenario of a tree whose defaults are filled in. `None` only where there are problems.
-pub fn scenario(root: &Node, base_dir: &Path, problems: &mut Vec<Problem>) -> Option<Scenario> {
-    let mut lower = Lower { problems, base_dir };
+pub fn scenario(
+    root: &Node,
+    base_dir: &Path,
+    in_pod: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<Scenario> {
+    let mut lower = Lower {
+        problems,
+        base_dir,
+        in_pod,
+    };
     let secrets = lower.secrets(root);
     let target = root.get("target").and_then(|node| lower.target(node));
     let traffic = lower.traffic(root, &secrets);

@@ -47,6 +47,7 @@ impl Lower<'_> {
             _ => Reach::Auto,
         };
         let kubeconfig = match node.get("kubeconfig") {
+            Some(file) if self.in_pod => file.text().map(PathBuf::from),
             Some(file) => Some(self.file(file)?),
             None => None,
         };

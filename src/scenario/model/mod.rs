@@ -14,6 +14,7 @@ use super::units::{duration, duration_opt};
 
 mod expect;
 mod fault;
+mod files;
 mod journey;
 mod target;
 mod traffic;
