@@ -27,6 +27,23 @@ fi
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --quiet
-[ "${SQUALL_TESTBED:-}" = 1 ] ||
-  echo "SKIPPED: the tests against a real Kubernetes cluster; SQUALL_TESTBED=1 runs them (root on Debian, 10 minutes more)"
 cargo test --locked --quiet --no-fail-fast
+
+# Against a real Kubernetes: in CI always, elsewhere where SQUALL_TESTBED=1 asks (root on Debian; Kubernetes is built from
+# Debian's source package on the first run, 6 minutes, and kept in ~/.cache/squall). The runner has told them as ignored above.
+cluster() { cargo test --locked --quiet --test kubernetes --no-fail-fast -- --include-ignored "$@"; }
+if [ "${SQUALL_TESTBED:-${CI:+1}}" != 1 ]; then
+  echo "SKIPPED: the tests against a real Kubernetes cluster (told as ignored above); SQUALL_TESTBED=1 runs them (root on Debian, 25 minutes)"
+  exit 0
+fi
+deploy/testbed/build.sh
+output=$(mktemp)
+trap 'rm -f "$output"; deploy/testbed/down.sh' EXIT
+if ! cluster 2>&1 | tee "$output"; then
+  # A cluster of three machines' programs on two cores now and then stalls for seconds. One more try, by name and told as
+  # what it is; what fails twice fails.
+  mapfile -t failed < <(sed -n '/^failures:$/,$s/^    \([a-z0-9_:]\+\)$/\1/p' "$output" | sort -u)
+  [ ${#failed[@]} -gt 0 ] && [ ${#failed[@]} -le 3 ] || exit 1
+  echo "once more, and FLAKY where it passes now: ${failed[*]}"
+  cluster --exact "${failed[@]}"
+fi

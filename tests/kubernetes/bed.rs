@@ -39,22 +39,14 @@ pub fn script(name: &str, args: &[&str]) {
     assert!(status.success(), "{} {args:?}: {status}", path.display());
 }
 
-/// The cluster, or `None` (with the reason printed) where these tests are not asked for.
-pub fn bed() -> Option<Bed> {
+/// The cluster, brought up by the first test that asks.
+pub fn bed() -> Bed {
     static ALONE: Mutex<()> = Mutex::new(());
     static UP: OnceLock<PathBuf> = OnceLock::new();
-    let asked = std::env::var("SQUALL_TESTBED").is_ok_and(|v| v == "1");
-    let root = rustix::process::geteuid().is_root();
     assert!(
-        root || !asked,
-        "SQUALL_TESTBED=1, and only root can bring the cluster up"
+        rustix::process::geteuid().is_root(),
+        "only root can bring a cluster up (see deploy/testbed/README.md)"
     );
-    if !asked {
-        eprintln!(
-            "SKIPPED: needs a real cluster: run as root with SQUALL_TESTBED=1 (see deploy/testbed/README.md)"
-        );
-        return None;
-    }
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let kubeconfig = UP.get_or_init(|| {
         script("up.sh", &["--no-shop"]);
@@ -81,11 +73,11 @@ pub fn bed() -> Option<Bed> {
     let kind = Some(rustix::thread::LinkNameSpaceType::Network);
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&net), kind)
         .expect("entering it");
-    Some(Bed {
+    Bed {
         kubeconfig: kubeconfig.clone(),
         namespaces: Default::default(),
         _alone: alone,
-    })
+    }
 }
 
 impl Drop for Bed {

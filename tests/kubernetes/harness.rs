@@ -11,9 +11,9 @@ use squall::scenario::{FaultKind, KubernetesTarget, Reach};
 
 use crate::bed::{Bed, bed};
 
-/// Runs a test in the cluster's network, or not at all.
+/// Runs a test in the cluster's network.
 pub fn with_bed<F: Future<Output = ()>>(test: impl FnOnce(Rc<Bed>) -> F) {
-    let Some(bed) = bed() else { return };
+    let bed = bed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -194,6 +194,7 @@ enum Run {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn killed_at_ten_random_moments_it_leaves_nothing_in_the_cluster() {
     with_bed(|bed| async move {
         let seed = std::env::var("SQUALL_TEST_SEED")
@@ -270,6 +271,7 @@ fn killed_at_ten_random_moments_it_leaves_nothing_in_the_cluster() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_living_run_keeps_its_changes_while_the_api_server_is_away_and_its_guardian_moves() {
     with_bed(|bed| async move {
         let ns = prepared(&bed, "t-lives");
@@ -308,6 +310,7 @@ fn a_living_run_keeps_its_changes_while_the_api_server_is_away_and_its_guardian_
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_guardian_that_cannot_guard_stops_the_run_before_anything_is_broken() {
     with_bed(|bed| async move {
         let ns = prepared(&bed, "t-unable");
@@ -342,6 +345,7 @@ fn a_guardian_that_cannot_guard_stops_the_run_before_anything_is_broken() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn the_next_run_takes_back_what_a_killed_one_without_guardian_left() {
     with_bed(|bed| async move {
         let ns = prepared(&bed, "t-next");

@@ -1,4 +1,5 @@
-//! The Kubernetes platform against a real cluster. Skipped, with a word, unless root asks with SQUALL_TESTBED=1.
+//! The Kubernetes platform against a real cluster. Its tests are ignored unless asked for: as root,
+//! `cargo test --test kubernetes -- --ignored`.
 
 mod bed;
 mod enforcer;
@@ -30,6 +31,7 @@ fn asked(faults: Vec<FaultKind>) -> Asked {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn what_is_wrong_is_said_before_any_traffic() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-errors");
@@ -114,6 +116,7 @@ fn what_is_wrong_is_said_before_any_traffic() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_killed_pod_leaves_the_endpoints_and_is_replaced() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-kill");
@@ -185,6 +188,7 @@ fn a_killed_pod_leaves_the_endpoints_and_is_replaced() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_budget_holds_an_eviction() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-evict");
@@ -211,6 +215,7 @@ fn a_budget_holds_an_eviction() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_drained_node_is_emptied_and_given_back() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-drain");
@@ -250,6 +255,7 @@ fn a_drained_node_is_emptied_and_given_back() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn workloads_are_scaled_rolled_and_put_back() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-scale");
@@ -357,6 +363,7 @@ fn workloads_are_scaled_rolled_and_put_back() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn an_undo_does_not_touch_another_cluster() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-other");
@@ -377,6 +384,7 @@ fn an_undo_does_not_touch_another_cluster() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_signal_from_inside_ends_a_container_or_says_why_not() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-signal");
@@ -419,6 +427,7 @@ fn a_signal_from_inside_ends_a_container_or_says_why_not() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn the_watches_outlive_the_api_server() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-outage");
@@ -453,6 +462,7 @@ fn the_watches_outlive_the_api_server() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_port_forward_carries_traffic_to_one_pod() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-forward");
@@ -487,6 +497,7 @@ fn a_port_forward_carries_traffic_to_one_pod() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn every_fault_works_under_the_role_that_is_made_for_it() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-role");
@@ -635,6 +646,7 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn what_is_critical_to_the_system_is_left_alone() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-guard");

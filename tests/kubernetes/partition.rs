@@ -57,6 +57,7 @@ fn reached_from(bed: &Bed, ns: &str, pod: &str, address: SocketAddr) -> bool {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_partition_that_nobody_enforces_has_no_effect_and_says_so() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-idle");
@@ -86,6 +87,7 @@ fn a_partition_that_nobody_enforces_has_no_effect_and_says_so() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_partition_that_is_enforced_cuts_what_it_says_until_it_is_undone() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-cut");
@@ -152,6 +154,7 @@ fn a_partition_that_is_enforced_cuts_what_it_says_until_it_is_undone() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_run_whose_partition_nobody_enforces_is_inconclusive() {
     with_bed(|bed| async move {
         let (ns, dir) = (bed.namespace("t-idle-run"), tempfile::tempdir().unwrap());
@@ -178,6 +181,7 @@ fn a_run_whose_partition_nobody_enforces_is_inconclusive() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_node_that_is_lost_takes_its_pods_out_of_the_endpoints_and_comes_back() {
     with_bed(|bed| async move {
         let (ns, dir) = (bed.namespace("t-loss"), tempfile::tempdir().unwrap());

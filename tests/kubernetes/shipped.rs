@@ -68,6 +68,7 @@ fn shop_with(bed: &Bed, defects: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn pod_kill() {
     with_bed(|bed| async move {
         shop_with(&bed, &["no-drain"]);
@@ -98,6 +99,57 @@ fn pod_kill() {
             }
         }
         assert_eq!(faults[0]["failed_requests"], 0);
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn node_drain() {
+    with_bed(|bed| async move {
+        shop_with(&bed, &["no-drain"]);
+        let (code, result) = run(&bed, "node-drain.yaml");
+        assert_eq!(code, 1);
+        let failed = &result["summary"]["faults"][0]["failed_requests"];
+        assert!(failed.as_u64().unwrap() > 0, "{failed}");
+
+        shop_with(&bed, &[]);
+        let (code, result) = run(&bed, "node-drain.yaml");
+        assert_eq!(code, 0, "{:#}", result["verdicts"]);
+        let fault = &result["summary"]["faults"][0];
+        assert_eq!(fault["stage"], "injected", "{fault:#}");
+        assert!(fault["undone_us"].is_u64(), "{fault:#}");
+        assert!(
+            fault["instances"].as_array().unwrap().len() > 1,
+            "{fault:#}"
+        );
+        let nodes = bed.json(&["get", "nodes"]);
+        for node in nodes["items"].as_array().unwrap() {
+            assert_ne!(node["spec"]["unschedulable"], true, "{node:#}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn node_loss() {
+    with_bed(|bed| async move {
+        shop_with(&bed, &[]);
+        let (code, result) = run(&bed, "node-loss.yaml");
+        let fault = &result["summary"]["faults"][0];
+        let after = |what: &str| {
+            let at = fault[what]
+                .as_u64()
+                .unwrap_or_else(|| panic!("no {what}: {fault:#}"));
+            (at - fault["injected_us"].as_u64().unwrap()) as f64 / 1e6
+        };
+        eprintln!(
+            "endpoints went away {:.1} s after the node, {} requests failed",
+            after("endpoint_removed_us"),
+            fault["failed_requests"]
+        );
+        assert_eq!(code, 0, "{:#}", result["verdicts"]);
+        assert!((5.0..25.0).contains(&after("endpoint_removed_us")));
+        assert!(fault["failed_requests"].as_u64().unwrap() > 0, "{fault:#}");
     });
 }
 

@@ -55,6 +55,7 @@ fn usage(pid: u32) -> (u64, u64) {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_stress_uses_what_it_says_and_is_gone_when_it_is_undone() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-stress");
@@ -118,6 +119,7 @@ fn a_stress_uses_what_it_says_and_is_gone_when_it_is_undone() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_stress_without_squall_in_the_pod_is_refused_before_anything_starts() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-none");
@@ -140,6 +142,7 @@ fn a_stress_without_squall_in_the_pod_is_refused_before_anything_starts() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_squall_that_is_killed_leaves_no_stress() {
     with_bed(|bed| async move {
         let (ns, dir) = (bed.namespace("t-left"), tempfile::tempdir().unwrap());
@@ -168,6 +171,7 @@ fn a_squall_that_is_killed_leaves_no_stress() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn an_injection_waits_for_a_rollout_to_be_over() {
     with_bed(|bed| async move {
         let (ns, dir) = (bed.namespace("t-after"), tempfile::tempdir().unwrap());

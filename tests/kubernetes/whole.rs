@@ -81,6 +81,7 @@ pub fn counted(counters: &Path, pod: &str) -> (u64, u64) {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_service_that_drains_passes_and_one_that_does_not_fails() {
     with_bed(|bed| async move {
         let faults = "  - { at: 5s, pod-kill: { grace: 30s } }\n  - { at: 15s, evict: {} }\n";
@@ -134,6 +135,7 @@ fn a_service_that_drains_passes_and_one_that_does_not_fails() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_kill_with_grace_and_one_without_are_told_apart() {
     with_bed(|bed| async move {
         let (ns, dir, counters) = (
@@ -189,6 +191,7 @@ fn a_kill_with_grace_and_one_without_are_told_apart() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_run_outlives_the_api_server_and_undoes_what_it_did() {
     with_bed(|bed| async move {
         let (ns, dir, counters) = (
@@ -237,6 +240,7 @@ fn a_run_outlives_the_api_server_and_undoes_what_it_did() {
 }
 
 #[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn two_runs_on_one_target_are_one_too_many() {
     with_bed(|bed| async move {
         let (ns, dir, counters) = (
