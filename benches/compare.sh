@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Compares squall with other load generators on this machine, and writes docs/benchmarks.md.
 #
-#   benches/compare.sh                 everything: about 40 minutes
-#   benches/compare.sh --only keep-alive,stall --seconds 3 --rounds 3
-#   benches/compare.sh --no-install    with what is already there
+#   benches/compare.sh                          everything: about 13 minutes, once all is installed and built
+#   benches/compare.sh --only keep-alive,stall  these sections only; the page keeps what was measured of the others
+#   benches/compare.sh --only ''                only the page, from what was measured before
+#   benches/compare.sh --rounds 3 --seconds 1   quicker and coarser
+#   benches/compare.sh --no-install             with what is already there
 #
-# Needs Linux with two cores, Debian's packages (as root), python3, cargo and npm. Peers that cannot be installed are left out, and
-# the result says which and why. Peers that are no Debian packages go into $SQUALL_BENCH_CACHE
-# (default: ~/.cache/squall-bench), never into the checkout.
+# Needs Linux with two cores, Debian's packages (as root), python3, cargo and npm. Peers that cannot be installed are left
+# out, and the page says which. Peers that are no Debian packages, and the numbers, go into $SQUALL_BENCH_CACHE (default:
+# ~/.cache/squall-bench), never into the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${SQUALL_BENCH_CACHE:-$HOME/.cache/squall-bench}
@@ -18,11 +20,12 @@ note() { echo "$*" >&2; }
 install_debian() { # program, package
     command -v "$1" >/dev/null && return
     note "installing $2"
+    [ -e "$cache/updated" ] || { apt-get update -qq && touch "$cache/updated"; } || note "no Debian packages here"
     apt-get install -y -qq "$2" >"$cache/$2.log" 2>&1 || note "cannot install $2: see $cache/$2.log"
 }
 
 install_peers() {
-    command -v apt-get >/dev/null && apt-get update -qq || note "no Debian packages here"
+    rm -f "$cache/updated"
     install_debian wrk wrk
     install_debian hey hey
     install_debian h2load nghttp2-client
@@ -37,9 +40,9 @@ install_peers() {
         { python3 -m venv "$cache/locust" && "$cache/locust/bin/pip" install -q locust; } \
             >"$cache/locust.log" 2>&1 || note "cannot install Locust: see $cache/locust.log"
     fi
-    if [ ! -x "$cache/autocannon/node_modules/.bin/autocannon" ]; then
+    if [ ! -x "$cache/autocannon/bin/autocannon" ]; then
         note "installing autocannon"
-        npm install --silent --prefix "$cache/autocannon" autocannon >"$cache/autocannon.log" 2>&1 ||
+        npm install --silent --global --prefix "$cache/autocannon" autocannon >"$cache/autocannon.log" 2>&1 ||
             note "cannot install autocannon: see $cache/autocannon.log"
     fi
 }
@@ -51,5 +54,6 @@ for argument in "$@"; do
 done
 [ "$install" = no ] || install_peers
 export PYTHONDONTWRITEBYTECODE=1
-cargo build --release --quiet --bin squall --example bench_server --example bench_probe
-exec python3 benches/compare.py --cache "$cache" ${arguments[@]+"${arguments[@]}"}
+cargo build --release --locked --quiet --bin squall --example bench_server --example bench_probe
+exec python3 benches/compare.py --cache "$cache" --binaries "${CARGO_TARGET_DIR:-target}/release" \
+    ${arguments[@]+"${arguments[@]}"}

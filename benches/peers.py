@@ -13,14 +13,18 @@ class Failed(Exception):
 
 
 class Case:
-    """What is measured: the load, and the server that it is put on."""
+    """What is measured: the load, the server that it is put on, how long, and by which generators (none: by all)."""
 
-    def __init__(self, name, connections=50, body=100, keep_alive=True, tls=False):
+    def __init__(
+        self, name, connections=50, body=100, keep_alive=True, tls=False, seconds=1, who=None
+    ):
         self.name = name
         self.connections = connections
         self.body = body
         self.keep_alive = keep_alive
         self.tls = tls
+        self.seconds = seconds
+        self.who = who
 
     def server_arguments(self):
         arguments = ["--body", str(self.body)]
@@ -44,14 +48,11 @@ class Peer:
         self.program = program
 
     def can(self, case):
-        return not (
+        return (case.who is None or self.name.split()[0] in case.who) and not (
             ("tls" in self.lacks and case.tls)
             or ("close" in self.lacks and not case.keep_alive)
             or ("many" in self.lacks and case.connections > 500)
         )
-
-    def environment(self, _case):
-        return {}
 
     def run(self, case, url, seconds, launch):
         with tempfile.TemporaryDirectory() as folder:
@@ -155,18 +156,18 @@ class Locust(Peer):
 
 class Squall(Peer):
     name = "squall"
+    threads = 1
 
-    #: How a flow is loaded; overwritten by the open-loop measurements.
     def load(self, case, seconds):
         return f"users: {{ count: {case.connections}, hold: {seconds}s }}"
 
-    def scenario(self, case, url, seconds, threads=1):
+    def scenario(self, case, url, seconds):
         connections = "per-user" if case.keep_alive else "per-request"
         tls = ", tls: { insecure: true }" if case.tls else ""
         return f"""squall: 1
 name: benchmark {case.name}
 target: {{ url: {{ url: "{url}"{tls} }} }}
-run: {{ threads: {threads} }}
+run: {{ threads: {self.threads} }}
 traffic:
   main:
     {self.load(case, seconds)}
@@ -181,45 +182,52 @@ traffic:
         file.write_text(self.scenario(case, url, seconds))
         return [self.program, "run", str(file), "--quiet", "--out", str(folder / "run")]
 
-    def result(self, folder):
+    def summary(self, output, folder):
         file = folder / "run" / "result.json"
         if not file.exists():
-            raise Failed("it wrote no result.json")
+            raise Failed(f"it wrote no result.json: {output.strip()[-300:]!r}")
         summary = json.loads(file.read_text())["summary"]
         if summary["all"]["failed"]:
             raise Failed(f"{summary['all']['failed']} requests failed: {summary['all']['errors']}")
         return summary
 
-    def rate(self, _output, folder):
-        return self.result(folder)["all"]["throughput_per_s"]
+    def rate(self, output, folder):
+        return self.summary(output, folder)["all"]["throughput_per_s"]
 
 
-class OpenSquall(Squall):
-    """squall with arrivals on a schedule."""
+class ScenarioSquall(Squall):
+    """squall under a load of its own; gives the summary, the requests of each second and the record's size."""
 
-    def __init__(self, program, rate, max_in_flight=10_000):
+    def __init__(self, program, load, threads=1):
         super().__init__(program)
-        self.arrivals = rate
-        self.max_in_flight = max_in_flight
+        self.own_load = load
+        self.threads = threads
 
-    def load(self, _case, seconds):
-        limit = f"max-in-flight: {self.max_in_flight}"
-        return f"arrivals: {{ rate: {self.arrivals}/s, hold: {seconds}s, {limit} }}"
+    def load(self, _case, _seconds):
+        return self.own_load
 
-    def rate(self, _output, folder):
-        return self.result(folder)
+    def rate(self, output, folder):
+        summary = self.summary(output, folder)
+        files = [folder / "run" / name for name in ("record.jsonl", "intervals.hlog")]
+        ended = []
+        for line in files[0].read_text().splitlines():
+            event = json.loads(line)
+            if event.get("kind") == "traffic":
+                ended.append(sum(sum(step["ended"].values()) for step in event["steps"]))
+        size = sum(file.stat().st_size for file in files)
+        return {"summary": summary, "ended": ended, "record_bytes": size}
 
 
-def available(cache):
+def available(cache, binaries):
     """The generators that are there, and the names of those that are not."""
     places = [
         (Wrk, shutil.which("wrk")),
-        (Squall, pathlib.Path("target/release/squall").resolve()),
+        (Squall, binaries / "squall"),
         (H2load, shutil.which("h2load")),
         (Oha, cache / "oha/bin/oha"),
         (Ab, shutil.which("ab")),
         (Hey, shutil.which("hey")),
-        (Autocannon, cache / "autocannon/node_modules/.bin/autocannon"),
+        (Autocannon, cache / "autocannon/bin/autocannon"),
         (Locust, cache / "locust/bin/locust"),
     ]
     here = [kind(str(place)) for kind, place in places if place and pathlib.Path(place).exists()]

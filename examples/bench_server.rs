@@ -1,9 +1,10 @@
 //! The server that the benchmarks load: a bare read and write loop that answers every request with the same bytes,
 //! so that a measurement shows the client and not the server.
 //!
-//! `bench_server [--port N] [--body BYTES] [--tls CERT_FILE] [--close] [--stall]` listens on 127.0.0.1 and prints
-//! its port. `--tls` makes a certificate for localhost and writes it to the file. `--close` closes each connection
-//! after one response. `--stall` makes the whole server stand still for the last second of every ten.
+//! `bench_server [--port N] [--body BYTES] [--instances N] [--tls CERT_FILE] [--close] [--stall]` listens on 127.0.0.1
+//! and prints its port. With `--instances` connections belong to so many instances in turn, as behind a balancer. `--tls`
+//! makes a certificate for localhost and writes it to the file. `--close` closes each connection after one response.
+//! `--stall` makes the whole server stand still for the last second of every ten.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-#[derive(Default)]
 struct Args {
     port: u16,
     body: usize,
+    instances: usize,
     tls: Option<String>,
     close: bool,
     stall: bool,
@@ -25,8 +26,12 @@ struct Args {
 
 fn args() -> Result<Args> {
     let mut args = Args {
+        port: 0,
         body: 100,
-        ..Args::default()
+        instances: 1,
+        tls: None,
+        close: false,
+        stall: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -34,6 +39,7 @@ fn args() -> Result<Args> {
         match word.as_str() {
             "--port" => args.port = value()?.parse()?,
             "--body" => args.body = value()?.parse()?,
+            "--instances" => args.instances = value()?.parse()?,
             "--tls" => args.tls = Some(value()?),
             "--close" => args.close = true,
             "--stall" => args.stall = true,
@@ -46,7 +52,9 @@ fn args() -> Result<Args> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = args()?;
-    let response: &'static [u8] = Box::leak(response(&args).into_boxed_slice());
+    let responses = (1..=args.instances.max(1)).map(|instance| response(&args, instance));
+    let responses: Vec<&'static [u8]> = responses.map(|r| &*r.leak()).collect();
+    let mut responses = responses.into_iter().cycle();
     let acceptor = args.tls.as_deref().map(acceptor).transpose()?;
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -65,6 +73,7 @@ async fn main() -> Result<()> {
             continue;
         };
         tcp.set_nodelay(true)?;
+        let response = responses.next().context("no instance")?;
         match acceptor.clone() {
             None => tokio::spawn(serve(tcp, response, close)),
             Some(acceptor) => tokio::spawn(async move {
@@ -75,11 +84,11 @@ async fn main() -> Result<()> {
     }
 }
 
-fn response(args: &Args) -> Vec<u8> {
+fn response(args: &Args, instance: usize) -> Vec<u8> {
     // ab speaks HTTP/1.0, and keeps a connection only when it is told so.
     let connection = if args.close { "close" } else { "keep-alive" };
     let mut bytes = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nx-squall-instance: bench-1\r\nconnection: {connection}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nx-squall-instance: bench-{instance}\r\nconnection: {connection}\r\n\r\n",
         args.body
     )
     .into_bytes();

@@ -1,0 +1,97 @@
+"""What is not requests per second: truth, schedule, memory, workers, the record's growth."""
+
+import json
+import tempfile
+from statistics import median
+
+import peers
+from measure import Usage, launch, server
+from peers import Case
+
+STALL_RATE = 2_000
+OPEN_RATE = 20_000
+
+
+def open_run(options, url, load, seconds, threads=1):
+    """One run of squall under a load of `seconds`."""
+    peer = peers.ScenarioSquall(options.squall, load, threads)
+    return peer.run(Case("special"), url, seconds, launch)
+
+
+def arrivals(rate, seconds):
+    return f"arrivals: {{ rate: {rate}/s, hold: {seconds}s }}"
+
+
+def stall(options):
+    """Against a server that stands still for 1 s in every 10: percentiles that arithmetic knows."""
+    seconds = 30
+    with server(options) as url, tempfile.TemporaryDirectory() as folder:
+        port = url.rsplit(":", 1)[1].strip("/")
+        # What a plain blocking loop sees at the same rate.
+        output = launch([options.probe, port, str(STALL_RATE), "5"], folder)
+        probe = peers.found(r"p50 ([\d.]+) us", output)
+    with server(options, ["--stall"]) as url:
+        run = open_run(options, url, arrivals(STALL_RATE, seconds), seconds)
+        latency = run["summary"]["all"]["response"]
+        found = {"squall": [latency[key] for key in ("p50_us", "p95_us", "p99_us", "p999_us")]}
+        if oha := options.peer("oha"):
+            found["oha --latency-correction"] = oha_stall(oha, url, seconds)
+    return {"rate": STALL_RATE, "expected": [probe, 500_000, 900_000, 990_000], "found": found}
+
+
+def oha_stall(oha, url, seconds):
+    load = ["-z", f"{seconds}s", "-c", "4000", "-q", str(STALL_RATE), "--latency-correction"]
+    with tempfile.TemporaryDirectory() as folder:
+        output = launch([oha.program, "--no-tui", "--output-format", "json", *load, url], folder)
+        found = json.loads(output)["latencyPercentiles"]
+        return [found[p] * 1e6 for p in ("p50", "p95", "p99", "p99.9")]
+
+
+def schedule(options):
+    seconds = options.seconds or 2
+    load = arrivals(OPEN_RATE, seconds)
+    with server(options) as url:
+        runs = [open_run(options, url, load, seconds)["summary"] for _ in range(options.rounds)]
+    return {
+        "rate": OPEN_RATE,
+        "answered_per_s": median(run["all"]["throughput_per_s"] for run in runs),
+        "lag_p99_us": median(run["generator"]["lag_p99_us"] for run in runs),
+    }
+
+
+def memory(options):
+    load = "users: { count: 10000, ramp: 5s, hold: 8s, think: 1s }"
+    with server(options) as url:
+        run = open_run(options, url, load, 13)
+    # Seconds after all users are there.
+    return {"users": 10_000, "per_s": median(run["ended"][6:12]), "mib": Usage.rss_mib}
+
+
+def workers(options):
+    seconds = options.seconds or 2
+    costs = {}
+    with server(options) as url:
+        for _ in range(options.rounds):
+            for threads in (1, 2):
+                load = arrivals(OPEN_RATE, seconds)
+                run = open_run(options, url, load, seconds, threads)
+                cost = Usage.cpu / run["summary"]["all"]["ended"] * 1e6
+                costs.setdefault(str(threads), []).append(cost)
+    return {"rate": OPEN_RATE, "cpu_us": {threads: median(c) for threads, c in costs.items()}}
+
+
+def record(options):
+    """A long run less a short one: what is written once cancels out."""
+    short, long = 2, 62
+    with server(options, ["--instances", "4"]) as url:
+        sizes = [open_run(options, url, arrivals(1000, s), s)["record_bytes"] for s in (short, long)]
+    return {"rate": 1000, "instances": 4, "bytes_per_s": (sizes[1] - sizes[0]) / (long - short)}
+
+
+MEASUREMENTS = {
+    "stall": stall,
+    "schedule": schedule,
+    "memory": memory,
+    "workers": workers,
+    "record": record,
+}
