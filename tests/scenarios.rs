@@ -50,7 +50,8 @@ fn none_is_left_out() {
     let here = include_str!("scenarios.rs");
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let tested = here.contains(&format!("passes(\"{name}\")"));
+        // tests/capacity.rs runs that one, as it is meant to be run.
+        let tested = name == "capacity.yaml" || here.contains(&format!("passes(\"{name}\")"));
         assert!(tested || !name.ends_with(".yaml"), "{name} has no test");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use squall::judge::Ruling;
 use squall::run::RunError;
 
 /// How the program ends.
@@ -34,6 +35,15 @@ impl Exit {
             5 => Exit::Unreachable,
             6 => Exit::UndoFailed,
             _ => Exit::Aborted,
+        }
+    }
+
+    /// What a ruling stands for; nothing judged is nothing told.
+    pub fn of(ruling: Option<Ruling>) -> Self {
+        match ruling {
+            Some(Ruling::Pass) => Exit::Pass,
+            Some(Ruling::Fail) => Exit::Fail,
+            Some(Ruling::Inconclusive) | None => Exit::Inconclusive,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use squall::judge::{self, Summary, Verdict};
 use squall::record::Record;
-use squall::report::{self, Judged};
+use squall::report::{self, Judged, Sheet};
+use squall::run::{judge_folder, plan_in};
 
 use super::exit::Exit;
 use super::run::{exit_of, style};
@@ -13,7 +14,7 @@ use super::run::{exit_of, style};
 /// Which record.
 #[derive(Debug, clap::Args)]
 pub struct JudgeArgs {
-    /// Folder of the run (or its record.jsonl).
+    /// Folder of the run (or its record.jsonl), or of a series.
     record: PathBuf,
     /// Print result.json instead of the summary.
     #[arg(long)]
@@ -22,6 +23,9 @@ pub struct JudgeArgs {
 
 /// Judges again; exits as the run did.
 pub fn judge(args: JudgeArgs) -> anyhow::Result<Exit> {
+    if plan_in(&args.record)?.is_some() {
+        return show(&judge_folder(&args.record, None)?, &args.record, args.json);
+    }
     let again = Again::load(&args.record)?;
     let judged = again.judged();
     if args.json {
@@ -36,10 +40,20 @@ pub fn judge(args: JudgeArgs) -> anyhow::Result<Exit> {
     Ok(exit_of(&judged))
 }
 
+/// Prints a series judged again; exits as it did.
+fn show(sheet: &Sheet, dir: &Path, json: bool) -> anyhow::Result<Exit> {
+    if json {
+        std::io::stdout().write_all(&sheet.json()?)?;
+    } else {
+        print!("{}", sheet.terminal(style(&std::io::stdout()), Some(dir)));
+    }
+    Ok(Exit::of(sheet.overall()))
+}
+
 /// Which record, and where to.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Folder of the run (or its record.jsonl).
+    /// Folder of the run (or its record.jsonl), or of a series.
     record: PathBuf,
     /// Write the files here instead of into the run's folder.
     #[arg(long)]
@@ -48,6 +62,14 @@ pub struct ReportArgs {
 
 /// Writes the report files again.
 pub fn report(args: ReportArgs) -> anyhow::Result<Exit> {
+    if plan_in(&args.record)?.is_some() {
+        let out = args.out.as_deref().unwrap_or(&args.record);
+        std::fs::create_dir_all(out)?;
+        for path in judge_folder(&args.record, None)?.write(out)? {
+            println!("{}", path.display());
+        }
+        return Ok(Exit::Pass);
+    }
     let again = Again::load(&args.record)?;
     let out = args.out.as_deref().unwrap_or(folder(&args.record));
     std::fs::create_dir_all(out)?;

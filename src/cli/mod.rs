@@ -1,5 +1,7 @@
 //! The command line: one file a command. Commands are thin: they read flags, call the library, map to exit codes.
 
+mod capacity;
+mod compare;
 mod completions;
 mod connect;
 pub mod exit;
@@ -24,6 +26,7 @@ Examples:
   squall init --url http://127.0.0.1:8080 --rate 200/s --duration 1m > mine.yaml
   squall validate mine.yaml                     every problem at once, with line and column
   squall plan mine.yaml                         what a run would do, and to what; does nothing
+  squall run new.yaml --repeat 5 --against old.yaml   five runs of each in turn: is the new one slower?
   squall judge reports/mine-20260101T120000Z    the verdicts again, from the record alone
 
 Exit codes:
@@ -59,6 +62,10 @@ enum Command {
     Report(judge::ReportArgs),
     /// Write the folder of a run to standard output, as a gzipped tar: `kubectl exec ... squall pack /record | tar xz`.
     Pack(pack::Args),
+    /// Search for the highest rate at which everything expected holds.
+    Capacity(capacity::Args),
+    /// Say whether a candidate is slower or fails more than a baseline, from recorded runs of both.
+    Compare(compare::Args),
     /// Take back what a crashed run left, from its ledger.
     Undo(undo::Args),
     /// Say what a verdict checks, why, and how it can be wrong.
@@ -99,6 +106,8 @@ impl Cli {
             Command::Report(args) => judge::report(args),
             Command::Pack(args) => pack::main(args),
             Command::Interrupt => interrupt(),
+            Command::Capacity(args) => capacity::main(args),
+            Command::Compare(args) => compare::main(args),
             Command::Undo(args) => undo::main(args),
             Command::Explain(args) => explain::main(args),
             Command::Demo(options) => Ok(demo(options)),

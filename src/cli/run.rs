@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use squall::judge;
+use squall::judge::compare::CompareExpectation;
 use squall::report::{Judged, Style};
-use squall::run::{self, Finished, InCluster, Options, Progress, Remote};
+use squall::run::{self, Finished, InCluster, Options, Progress, Remote, Repeat, Series};
 use squall::scenario::{self, Scenario, Target, units};
 
 use super::exit::Exit;
@@ -31,6 +32,13 @@ pub struct Args {
     /// (target.kubernetes.guardian.image).
     #[arg(long, env = "SQUALL_IMAGE")]
     image: Option<String>,
+    /// Make so many runs, each with a seed of its own, and judge them together.
+    #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u32).range(1..=999))]
+    #[arg(conflicts_with_all = ["in_cluster", "hold"])]
+    repeat: Option<u32>,
+    /// Make as many runs of this scenario in turn with those of the other, and compare them: this one is the baseline.
+    #[arg(long, value_name = "BASELINE", requires = "repeat")]
+    against: Option<PathBuf>,
     /// Show no progress; the summary is still printed.
     #[arg(short, long)]
     quiet: bool,
@@ -72,19 +80,37 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     if let (true, Target::Kubernetes(target)) = (args.as_runner, &mut scenario.target) {
         (target.kubeconfig, target.context) = (None, None);
     }
-    let progress = if args.quiet {
-        Progress::None
-    } else if std::io::stderr().is_terminal() {
-        Progress::Redrawn(style(&std::io::stderr()))
-    } else {
-        Progress::Lines(style(&std::io::stderr()))
-    };
-    let finished = run::run(scenario, options(&args, progress))?;
+    if let Some(runs) = args.repeat {
+        let options = options(&args, progress(args.quiet));
+        let against = args.against.map(|path| super::files::load(&path));
+        let against = against.transpose()?.map(|mut baseline| {
+            super::files::use_image(&mut baseline, args.image);
+            (baseline, CompareExpectation::default())
+        });
+        let repeat = Repeat {
+            scenario,
+            runs,
+            against,
+        };
+        return shown(run::repeat(repeat, options)?);
+    }
+    let finished = run::run(scenario, options(&args, progress(args.quiet)))?;
     let exit = told(&finished, args.as_runner);
     if let Some(hold) = args.hold {
         run::hold(&finished.dir, hold)?;
     }
     Ok(exit)
+}
+
+/// What is shown meanwhile.
+pub fn progress(quiet: bool) -> Progress {
+    if quiet {
+        Progress::None
+    } else if std::io::stderr().is_terminal() {
+        Progress::Redrawn(style(&std::io::stderr()))
+    } else {
+        Progress::Lines(style(&std::io::stderr()))
+    }
 }
 
 fn options(args: &Args, progress: Progress) -> Options {
@@ -100,12 +126,9 @@ fn told(finished: &Finished, silent: bool) -> Exit {
     if !silent {
         print!("{}", finished.terminal(style(&std::io::stdout())));
     }
-    for failure in &finished.undo_failures {
-        eprintln!("error: not undone: {failure}");
-    }
-    match finished.undo_failures.as_slice() {
-        [] => exit_of(&finished.judged()),
-        _ => Exit::UndoFailed,
+    match not_undone(&finished.undo_failures) {
+        true => Exit::UndoFailed,
+        false => exit_of(&finished.judged()),
     }
 }
 
@@ -128,6 +151,28 @@ fn in_cluster(
         told(finished, false);
     }
     Ok(Exit::from_code(code))
+}
+
+/// Prints a series of runs; exits as it says.
+pub fn shown(series: Series) -> anyhow::Result<Exit> {
+    let style = style(&std::io::stdout());
+    print!("{}", series.sheet.terminal(style, Some(&series.dir)));
+    if not_undone(&series.undo_failures) {
+        return Ok(Exit::UndoFailed);
+    }
+    match (series.error, series.aborted) {
+        (Some(error), _) => Err(error.into()),
+        (None, true) => Ok(Exit::Aborted),
+        (None, false) => Ok(Exit::of(series.sheet.overall())),
+    }
+}
+
+/// Says what could not be undone; whether there is anything.
+fn not_undone(failures: &[String]) -> bool {
+    for failure in failures {
+        eprintln!("error: not undone: {failure}");
+    }
+    !failures.is_empty()
 }
 
 /// The exit code of a run: aborted, or what its verdicts say.

@@ -28,6 +28,8 @@ pub enum Defect {
     Hang(Ratio),
     /// Slower while the cache is cold.
     SlowStart(Duration),
+    /// So many workers take so long for each request; the others wait in line.
+    Queue(u32, Duration),
 }
 
 impl FromStr for Defect {
@@ -67,9 +69,17 @@ impl FromStr for Defect {
             }
             "hang" => Ok(Defect::Hang(share("1%")?)),
             "slow-start" => Ok(Defect::SlowStart(time("5s")?)),
+            "queue" => {
+                let text = need("4x20ms")?;
+                let wrong = || format!("`{text}` is not workers x time, such as queue:4x20ms");
+                let (workers, each) = text.split_once('x').ok_or_else(wrong)?;
+                let workers = workers.parse().ok().filter(|n| (1..=10_000).contains(n));
+                let each = parse_duration(each).map_err(|e| e.to_string())?;
+                Ok(Defect::Queue(workers.ok_or_else(wrong)?, each))
+            }
             _ => Err(format!(
                 "unknown defect `{name}`: expected slow, errors, empty-body, no-drain, ready-early, never-ready, \
-                 dies-on-restart, leak, hang or slow-start"
+                 dies-on-restart, leak, hang, slow-start or queue"
             )),
         }
     }
@@ -88,6 +98,8 @@ pub(super) struct Defects {
     pub leak: u64,
     pub hang: f64,
     pub slow_start: Duration,
+    /// Workers, and what each request takes one of them.
+    pub queue: Option<(u32, Duration)>,
 }
 
 /// What becomes of one request.
@@ -139,6 +151,7 @@ impl Defects {
                 Defect::Leak(s) => chosen.leak = s.get(),
                 Defect::Hang(r) => chosen.hang = r.get(),
                 Defect::SlowStart(d) => chosen.slow_start = d,
+                Defect::Queue(workers, each) => chosen.queue = Some((workers, each)),
             }
         }
         chosen
@@ -190,6 +203,7 @@ mod tests {
             "leak:1MiB",
             "hang:1%",
             "slow-start:5s",
+            "queue:4x20ms",
         ] {
             assert!(text.parse::<Defect>().is_ok(), "{text}");
             let name = text.split(':').next().unwrap();
@@ -200,6 +214,9 @@ mod tests {
             ("slow:200", "has no unit"),
             ("errors:500%", "between 0% and 100%"),
             ("no-drain:1s", "takes no value"),
+            ("queue:4", "such as queue:4x20ms"),
+            ("queue:0x20ms", "such as queue:4x20ms"),
+            ("queue:4x20", "has no unit"),
             ("slwo:1s", "unknown defect `slwo`"),
         ] {
             let error = text.parse::<Defect>().unwrap_err();

@@ -15,6 +15,7 @@ use crate::scenario::units::parse_duration;
 
 mod counters;
 mod defect;
+mod line;
 mod server;
 mod shop;
 mod tls;
@@ -79,6 +80,7 @@ Defects, counted and not random, so that every run shows the same:
   dies-on-restart   ends with exit code 1 at start if the file of --marker exists, else creates it
   leak:1MiB         keeps so much memory for each request, up to 1GiB in all
   hang:1%           this share of requests is never answered
+  queue:4x20ms      4 workers take 20ms for each request, the others wait in line: 200 requests a second and no more
   slow-start:5s     up to 500ms slower while its cache is cold, less and less over this time
 
 Routes: GET /products, GET /products/ID, POST /cart {\"id\":\"p1\"}, GET /cart, GET /work, GET /readyz, GET /healthz,

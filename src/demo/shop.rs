@@ -1,8 +1,8 @@
 //! The shop itself: its state and its routes. Knows of requests and responses, not of connections.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
 use super::defect::{Answer, Defects, Fate};
+use super::line::Line;
 use super::upstream::Upstreams;
 
 /// The cart keeps this many entries; older ones make room.
@@ -41,6 +42,7 @@ pub(super) struct Shop {
     catalog_page: Bytes,
     cart: Mutex<Cart>,
     leaked: Mutex<Vec<Vec<u8>>>,
+    line: Option<Mutex<Line>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +98,8 @@ impl Shop {
             .collect::<Result<Vec<_>, _>>()?;
         let products: Vec<&Product> = catalog.iter().map(|(p, _)| p).collect();
         let page = serde_json::to_vec(&serde_json::json!({ "items": products }))?;
+        let queue = defects.queue;
+        let line = queue.map(|(workers, each)| Line::new(workers, each, Instant::now()));
         Ok(Self {
             name,
             header,
@@ -111,6 +115,7 @@ impl Shop {
             catalog,
             cart: Mutex::default(),
             leaked: Mutex::default(),
+            line: line.map(Mutex::new),
         })
     }
 
@@ -156,6 +161,7 @@ impl Shop {
             Fate::Hang => std::future::pending().await,
             Fate::Answer { wait, with } => (wait, with),
         };
+        self.stand_in_line().await;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -171,6 +177,18 @@ impl Shop {
                 Some(upstream) => upstream.forward(method, path, query, body).await,
                 None => self.route(method, path, body),
             },
+        }
+    }
+
+    /// The defect `queue`.
+    async fn stand_in_line(&self) {
+        if let Some(line) = &self.line {
+            let now = Instant::now();
+            let done = line
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .join(now);
+            tokio::time::sleep_until(done.into()).await;
         }
     }
 

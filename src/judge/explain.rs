@@ -1,7 +1,17 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 5] = ["slo", "recovery", "balance", "deploy", "generator"];
+pub const ORACLES: [&str; 9] = [
+    "slo",
+    "recovery",
+    "balance",
+    "deploy",
+    "generator",
+    "compare",
+    "series",
+    "budget",
+    "capacity",
+];
 
 /// Explains an oracle.
 pub fn explain(oracle: &str) -> Option<&'static str> {
@@ -11,6 +21,10 @@ pub fn explain(oracle: &str) -> Option<&'static str> {
         "balance" => Some(BALANCE),
         "deploy" => Some(DEPLOY),
         "generator" => Some(GENERATOR),
+        "compare" => Some(COMPARE),
+        "series" => Some(SERIES),
+        "budget" => Some(BUDGET),
+        "capacity" => Some(CAPACITY),
         _ => None,
     }
 }
@@ -134,6 +148,80 @@ How it can be wrong
   The rate it could have held is what it reached in its saturated seconds; on a machine shared with the service, or
   with others, a quiet hour may give more. Delays outside the process (the kernel, the network) are the service's
   as far as squall can see.";
+
+const COMPARE: &str = "\
+compare: whether a candidate is slower than a baseline, or fails more of its requests. `squall compare`.
+
+What it checks
+  For each step: a percentile of response time (p99), and the share of failed requests, of runs of both sides with the
+  same traffic, faults and warm-up. At least five runs a side, in turn, on one machine.
+
+How it decides
+  The unit is the run: runs of one program differ by more than chance allows between requests, so a test over requests
+  finds differences between equal programs (65% of the time at 10,000 samples and a shift of 2% from run to run).
+  Whole runs are drawn again and again for an interval of the ratio of the sides' means, widened by what Student's t
+  says of so few; with several steps the intervals are surer, so that all of them hold together at 95%.
+  PASS when the interval lies below 1 + margin (10%, or 5 ms where that is more). FAIL when it lies above that and
+  above the noise that the baseline shows against itself. Else INCONCLUSIVE, with the runs still needed.
+  Errors alike: the difference of the shares, margin 0.1% of requests; PASS takes 3/margin requests of the candidate.
+  Runs that were cut short, damaged or whose generator was saturated are left out by name. Runs of different plans,
+  and a run given twice, are refused. Where a side fails clearly more, its latencies are not compared.
+
+How it can be wrong
+  A machine that drifts: runs in turn (`squall run CANDIDATE --repeat 5 --against BASELINE`) share the drift.
+  A change that shows only under other load, or after longer than a run.";
+
+const SERIES: &str = "\
+series: several runs of one scenario, judged together. `squall run --repeat`.
+
+What it checks
+  Each expectation in each run, and that all runs asked for were made to their end. Each round has its own seed, which
+  comes from the scenario's: the same series again makes the same choices.
+
+How it decides
+  An expectation has the worst verdict of its runs. One that holds in all n runs may still fail in others: none in n
+  leaves a share of up to about 3/n possible at 95% (exactly 1 - 0.05^(1/n): 45% for 5 runs, 9.5% for 30). For
+  recovery n counts injections. Requests are never the n: those of one run, or of one fault, share their luck.
+  A series that is not whole passes nothing. An aborted run, a signal or a failed undo ends the series.
+
+How it can be wrong
+  Runs one after the other share the machine and the hour; a weekly backup is in none of them.";
+
+const BUDGET: &str = "\
+budget: how much of the requests that may fail did fail, over a whole series.
+
+What it checks
+  Each bound `errors < X` of the scenario over all runs together. Burn rate = error ratio / X: 1 burns the budget
+  exactly, 2 burns a month's budget in half a month.
+
+How it decides
+  As `slo` does, on the requests of all runs: PASS takes 3/X requests, FAIL that so many failures are not chance.
+  The burn rate of each run is shown: errors come in clusters, and one bad run may have burnt it all.
+
+How it can be wrong
+  A series under faults burns faster than days without: it says what these faults cost, not what a month will.";
+
+const CAPACITY: &str = "\
+capacity: the highest rate at which all of `expect` holds, at a fixed number of instances. `squall capacity`.
+
+What it checks
+  Each rate is a run of its own, with arrivals that do not wait for the service: beyond its capacity its queue grows by
+  the excess, second by second, and latency with it. `hold` x `resolution` must be more than the limit on latency, or
+  an overload by the resolution would not show; a scenario in which it is not is refused.
+
+How it decides
+  Doubling from `from` (or `at-least`) until a rate fails, then halving the gap until it is as narrow as `resolution`
+  (5%), then either side again: both must be seen twice, and runs that disagree are made again, up to five.
+  A rate holds if every verdict of its run passes, and does not if one fails. Anything else cannot be told: a saturated
+  generator is the end of what can be measured, not of the service, and makes INCONCLUSIVE, with what was seen to hold.
+  FAIL: a rate up to `at-least` (without it: `from`) was twice seen not to hold. PASS: one from there on was twice seen
+  to hold. Instances that came or went between runs make INCONCLUSIVE.
+  The Universal Scalability Law is fitted to six rates or more that hold, and explains only; a peak beyond 1.5 times
+  the requests under way that were tested is not reported.
+
+How it can be wrong
+  What holds for `hold` may not for an hour: caches fill, logs rotate, memory leaks.
+  A service that holds a higher rate than one that fails is not monotone: the lowest that fails counts, and it is said.";
 
 #[cfg(test)]
 mod tests {

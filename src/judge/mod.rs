@@ -14,6 +14,7 @@ mod analysis;
 pub mod autoscale;
 pub mod balance;
 pub mod bounds;
+pub mod capacity;
 pub mod compare;
 mod compute;
 mod deploy;
@@ -24,6 +25,7 @@ mod injection;
 mod recovery;
 mod recovery_evidence;
 mod restore;
+pub mod series;
 mod slo;
 mod slo_evidence;
 mod stats;
@@ -80,11 +82,16 @@ fn without_effect(analysis: &analysis::Analysis<'_>, mut verdict: Verdict) -> Ve
 /// The verdict over all: the worst of them, and no better than INCONCLUSIVE for a run that did not complete. `None`
 /// where nothing was expected, so that nothing was judged.
 pub fn overall(verdicts: &[Verdict], ended: Option<&Ended>) -> Option<Ruling> {
-    let worst = verdicts.iter().map(|v| v.verdict).max()?;
+    let worst = worst(verdicts)?;
     match ended {
         Some(Ended::Completed) => Some(worst),
         _ => Some(worst.max(Ruling::Inconclusive)),
     }
+}
+
+/// The worst of some verdicts; `None` for none.
+pub fn worst(verdicts: &[Verdict]) -> Option<Ruling> {
+    verdicts.iter().map(|v| v.verdict).max()
 }
 
 /// The exit code that a run's verdicts and its end stand for (ARCHITECTURE.md). A record that stops in the middle

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 mod clock;
 mod event;
+mod folder;
 mod hlog;
 mod interval;
 mod reader;
@@ -19,6 +20,7 @@ pub use event::{
     Ended, Event, FaultEvent, FaultStage, Header, Host, Incident, InstanceEvent, InstanceState,
     Level, ObjectChange, ObjectEvent, RunPhase, Sample, UndoEvent, View, WatchEvent, What,
 };
+pub use folder::runs_in;
 pub use interval::{
     GeneratorSecond, InstanceSecond, Interval, Latency, Outcome, StepHistograms, StepSecond,
     TrafficSecond, coarse_latency, latency,
@@ -53,6 +55,9 @@ pub enum RecordError {
     /// The folder holds a record already; records are never overwritten.
     #[error("{} exists already: a record is never overwritten, choose another folder", .0.display())]
     Exists(PathBuf),
+    /// A folder in which no run lies.
+    #[error("there is no run in {}: expected a folder with a {RECORD_FILE}, or one with such folders in it", .0.display())]
+    NoRuns(PathBuf),
     /// The file does not begin as a record does.
     #[error("{} is not a record of squall: {reason}", path.display())]
     NotARecord {

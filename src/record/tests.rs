@@ -51,6 +51,7 @@ fn header() -> Header {
             guard: Guard::default(),
             expect: vec![],
             run: RunOptions::default(),
+            capacity: None,
             secrets: BTreeMap::new(),
             base_dir: "".into(),
         },

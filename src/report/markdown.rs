@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Judged, Output, ReportError, phrases};
 use crate::judge::words::{self, count, micros, percent};
 use crate::judge::{Ruling, Summary, Verdict};
-use crate::record::Level;
+use crate::record::{Level, Micros};
 
 /// Writes `summary.md`.
 pub(super) struct Markdown;
@@ -18,7 +18,7 @@ impl Output for Markdown {
     fn render(&self, run: &Judged<'_>) -> Result<Vec<u8>, ReportError> {
         let mut out = String::new();
         head(&mut out, run);
-        verdicts(&mut out, run);
+        verdicts(&mut out, run.verdicts, run.summary.traffic_start_us);
         numbers(&mut out, run.summary);
         faults(&mut out, run.summary);
         notes(&mut out, run.summary);
@@ -26,7 +26,7 @@ impl Output for Markdown {
     }
 }
 
-fn mark(ruling: Option<Ruling>) -> &'static str {
+pub(super) fn mark(ruling: Option<Ruling>) -> &'static str {
     match ruling {
         Some(Ruling::Pass) => "✅",
         Some(Ruling::Fail) => "❌",
@@ -59,19 +59,20 @@ fn head(out: &mut String, run: &Judged<'_>) {
     }
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
     })
 }
 
-fn verdicts(out: &mut String, run: &Judged<'_>) {
-    if run.verdicts.is_empty() {
+/// The verdicts as a table, and the evidence of what did not pass. `zero` is the start of traffic.
+pub(super) fn verdicts(out: &mut String, verdicts: &[Verdict], zero: Micros) {
+    if verdicts.is_empty() {
         return;
     }
     out.push_str("| | expectation | what was seen |\n| --- | --- | --- |\n");
-    for v in run.verdicts {
+    for v in verdicts {
         let _ = writeln!(
             out,
             "| {} {} | {} | {} |",
@@ -82,12 +83,12 @@ fn verdicts(out: &mut String, run: &Judged<'_>) {
         );
     }
     out.push('\n');
-    for v in run.verdicts.iter().filter(|v| v.verdict != Ruling::Pass) {
-        evidence(out, v, run.summary);
+    for v in verdicts.iter().filter(|v| v.verdict != Ruling::Pass) {
+        evidence(out, v, zero);
     }
 }
 
-fn evidence(out: &mut String, v: &Verdict, s: &Summary) {
+fn evidence(out: &mut String, v: &Verdict, zero: Micros) {
     if v.missing.is_none() && v.evidence.is_empty() {
         return;
     }
@@ -103,7 +104,7 @@ fn evidence(out: &mut String, v: &Verdict, s: &Summary) {
     for fact in &v.evidence {
         let _ = write!(out, "- {}: {}", escape(&fact.what), escape(&fact.value));
         if let Some(at) = fact.at_us {
-            let _ = write!(out, " (at {})", words::moment(at, s.traffic_start_us));
+            let _ = write!(out, " (at {})", words::moment(at, zero));
         }
         out.push('\n');
     }
@@ -185,7 +186,7 @@ fn notes(out: &mut String, s: &Summary) {
 
 /// Text from outside, with nothing in it that Markdown or HTML would read: no markup, no mention, no link, no
 /// table cell or line of its own.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

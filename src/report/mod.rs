@@ -20,11 +20,13 @@ mod markdown;
 mod phrases;
 mod plots;
 mod series;
+mod sheet;
 mod table;
 mod terminal;
 
 pub use json::FORMAT as RESULT_FORMAT;
 pub use live::{LiveDisplay, LiveState};
+pub use sheet::{Kind, Sheet};
 pub use table::Style;
 pub use terminal::terminal;
 
@@ -100,12 +102,15 @@ pub fn write_all(dir: &Path, run: &Judged<'_>) -> Result<Vec<PathBuf>, ReportErr
     results.into_iter().collect()
 }
 
-/// Writes one output beside its place and moves it there, so that a full disk never leaves half a file under
-/// the name that a CI job reads.
 fn write(dir: &Path, output: &dyn Output, run: &Judged<'_>) -> Result<PathBuf, ReportError> {
-    let bytes = output.render(run)?;
-    let path = dir.join(output.file_name());
-    let part = dir.join(format!(".{}.part", output.file_name()));
+    place(dir, output.file_name(), output.render(run)?)
+}
+
+/// Writes a file beside its place and moves it there, so that a full disk never leaves half a file under the name
+/// that a CI job reads.
+fn place(dir: &Path, name: &str, bytes: Vec<u8>) -> Result<PathBuf, ReportError> {
+    let path = dir.join(name);
+    let part = dir.join(format!(".{name}.part"));
     let done = fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path));
     done.map_err(|source| {
         // Best effort: the write's own error is the one to tell.

@@ -6,7 +6,7 @@ use super::table::{Style, Table, Tone, clean, cut, wrap};
 use super::{Judged, phrases};
 use crate::judge::words::{self, count, micros, percent};
 use crate::judge::{Ruling, Summary, Totals, Verdict};
-use crate::record::Level;
+use crate::record::{Level, Micros};
 
 /// Width of the first column, so that all tables line up.
 const LEAD: usize = 24;
@@ -14,10 +14,7 @@ const LEAD: usize = 24;
 /// Prints a judged run for a terminal. With the run's folder given, it ends with where the page is and how to
 /// judge the record again.
 pub fn terminal(run: &Judged<'_>, style: Style, dir: Option<&Path>) -> String {
-    let mut out = Page {
-        style,
-        lines: Vec::new(),
-    };
+    let mut out = Page::new(style);
     head(&mut out, run);
     traffic(&mut out, run.summary);
     errors(&mut out, run.summary);
@@ -26,33 +23,41 @@ pub fn terminal(run: &Judged<'_>, style: Style, dir: Option<&Path>) -> String {
     instances(&mut out, run.summary);
     generator(&mut out, run.summary);
     notes(&mut out, run.summary);
-    verdicts(&mut out, run);
+    verdicts(&mut out, run.verdicts, run.summary.traffic_start_us);
     close(&mut out, run, dir);
-    let mut text = out.lines.join("\n");
-    text.push('\n');
-    text
+    out.text()
 }
 
 /// The lines so far.
-struct Page {
-    style: Style,
-    lines: Vec<String>,
+pub(super) struct Page {
+    pub style: Style,
+    pub lines: Vec<String>,
 }
 
 impl Page {
-    fn line(&mut self, text: String) {
+    pub fn new(style: Style) -> Self {
+        let lines = Vec::new();
+        Self { style, lines }
+    }
+    /// All of it.
+    pub fn text(self) -> String {
+        let mut text = self.lines.join("\n");
+        text.push('\n');
+        text
+    }
+    pub fn line(&mut self, text: String) {
         self.lines.push(text);
     }
     /// A section is apart from the one before.
-    fn section(&mut self) {
+    pub fn section(&mut self) {
         self.lines.push(String::new());
     }
-    fn table(&mut self, table: &Table) {
+    pub fn table(&mut self, table: &Table) {
         self.section();
         self.lines.extend(table.lines(self.style, LEAD));
     }
     /// `lead` in the first columns, `text` wrapped beside it.
-    fn beside(&mut self, indent: usize, lead: &str, tone: Tone, text: &str) {
+    pub fn beside(&mut self, indent: usize, lead: &str, tone: Tone, text: &str) {
         let room = self.style.columns().saturating_sub(indent);
         for (i, part) in wrap(&clean(text), room).into_iter().enumerate() {
             let shown = if i == 0 { lead } else { "" };
@@ -63,11 +68,24 @@ impl Page {
     }
 }
 
-fn head(out: &mut Page, run: &Judged<'_>) {
-    let s = run.summary;
-    let title = cut(&clean(&s.scenario), out.style.columns());
+/// The first line.
+pub(super) fn title(out: &mut Page, text: &str) {
+    let title = cut(&clean(text), out.style.columns());
     let title = out.style.paint(Tone::Title, &title);
     out.line(title);
+}
+
+/// A quiet line below the title.
+pub(super) fn fact(out: &mut Page, text: &str) {
+    for part in wrap(&clean(text), out.style.columns()) {
+        let part = out.style.paint(Tone::Quiet, &part);
+        out.line(part);
+    }
+}
+
+fn head(out: &mut Page, run: &Judged<'_>) {
+    let s = run.summary;
+    title(out, &s.scenario);
     let facts = format!(
         "{} of traffic, {}, seed {}, squall {}",
         phrases::traffic_length(s),
@@ -75,10 +93,7 @@ fn head(out: &mut Page, run: &Judged<'_>) {
         s.seed,
         s.version,
     );
-    for part in wrap(&clean(&facts), out.style.columns()) {
-        let part = out.style.paint(Tone::Quiet, &part);
-        out.line(part);
-    }
+    fact(out, &facts);
     if let Some(why) = phrases::cut_short(&s.ended) {
         out.beside(10, "NOT WHOLE", Tone::Unsure, &why);
     }
@@ -255,26 +270,24 @@ fn notes(out: &mut Page, s: &Summary) {
     }
 }
 
-fn verdicts(out: &mut Page, run: &Judged<'_>) {
-    if run.verdicts.is_empty() {
+/// Every verdict with its sentence, and the evidence of what did not pass. `zero` is the start of traffic.
+pub(super) fn verdicts(out: &mut Page, verdicts: &[Verdict], zero: Micros) {
+    if verdicts.is_empty() {
         return;
     }
-    let mark = run
-        .verdicts
-        .iter()
-        .map(|v| phrases::ruling(v.verdict).len());
+    let mark = verdicts.iter().map(|v| phrases::ruling(v.verdict).len());
     let mark = mark.max().unwrap_or(0);
-    let names = run.verdicts.iter().map(|v| v.expectation.chars().count());
+    let names = verdicts.iter().map(|v| v.expectation.chars().count());
     let name = names.max().unwrap_or(0);
     out.section();
     let title = out.style.paint(Tone::Title, "verdicts");
     out.line(title);
-    for v in run.verdicts {
-        verdict(out, v, mark, name, run.summary);
+    for v in verdicts {
+        verdict(out, v, mark, name, zero);
     }
 }
 
-fn verdict(out: &mut Page, v: &Verdict, mark: usize, name: usize, s: &Summary) {
+fn verdict(out: &mut Page, v: &Verdict, mark: usize, name: usize, zero: Micros) {
     let lead = format!("{:<mark$}  ", phrases::ruling(v.verdict));
     let tone = Tone::of(v.verdict);
     let indent = mark + 2;
@@ -307,7 +320,7 @@ fn verdict(out: &mut Page, v: &Verdict, mark: usize, name: usize, s: &Summary) {
     }
     for fact in &v.evidence {
         let at = fact.at_us.map_or(String::new(), |at| {
-            format!(" (at {})", words::moment(at, s.traffic_start_us))
+            format!(" (at {})", words::moment(at, zero))
         });
         bullet(out, indent, &format!("{}: {}{at}", fact.what, fact.value));
     }
@@ -320,22 +333,39 @@ fn bullet(out: &mut Page, indent: usize, text: &str) {
 
 fn close(out: &mut Page, run: &Judged<'_>, dir: Option<&Path>) {
     let overall = run.overall();
-    out.section();
-    let tone = overall.map_or(Tone::Quiet, Tone::of);
-    let lead = format!("{}  ", phrases::overall(overall));
-    let text = phrases::tally(run.verdicts);
-    out.beside(lead.chars().count(), &lead, tone, &text);
-    let Some(dir) = dir else { return };
-    // Paths and commands are not wrapped: they are there to be copied.
-    let dir = clean(&dir.display().to_string());
-    out.line(format!("report  {dir}/report.html"));
-    if matches!(overall, Some(Ruling::Fail | Ruling::Inconclusive)) {
-        out.line(format!("again   squall judge {}", quoted(&dir)));
+    let again = ["squall".into(), "judge".into()];
+    let again = dir.map(|dir| again.into_iter().chain([dir.display().to_string()]));
+    ending(out, overall, &phrases::tally(run.verdicts), dir);
+    if let Some(command) = again {
+        replay(out, overall, &command.collect::<Vec<_>>());
     }
 }
 
-/// A path as a shell would take it.
-fn quoted(path: &str) -> String {
+/// The verdict over all, and where the page is.
+pub(super) fn ending(out: &mut Page, overall: Option<Ruling>, text: &str, dir: Option<&Path>) {
+    out.section();
+    let tone = overall.map_or(Tone::Quiet, Tone::of);
+    let lead = format!("{}  ", phrases::overall(overall));
+    out.beside(lead.chars().count(), &lead, tone, text);
+    // Paths and commands are not wrapped: they are there to be copied.
+    if let Some(dir) = dir {
+        out.line(format!(
+            "report  {}/report.html",
+            clean(&dir.display().to_string())
+        ));
+    }
+}
+
+/// How to judge again what did not pass.
+pub(super) fn replay(out: &mut Page, overall: Option<Ruling>, command: &[String]) {
+    if matches!(overall, Some(Ruling::Fail | Ruling::Inconclusive)) {
+        let words: Vec<String> = command.iter().map(|word| quoted(&clean(word))).collect();
+        out.line(format!("again   {}", words.join(" ")));
+    }
+}
+
+/// A word as a shell would take it.
+pub(super) fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@%,".contains(c);
     if !path.is_empty() && path.chars().all(plain) {
         path.to_string()

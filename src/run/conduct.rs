@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::interrupts::Interrupts;
 use super::progress::{Progress, Shown};
 use super::{RunError, host};
 use crate::fault::{AbortMonitor, Injector, Ledger};
@@ -25,6 +25,7 @@ pub async fn conduct(
     seed: u64,
     dir: &Path,
     progress: Progress,
+    interrupts: &Interrupts,
 ) -> Result<Vec<String>, RunError> {
     let clock = Clock::start();
     let (sink, entries) = Sink::new(clock);
@@ -36,7 +37,7 @@ pub async fn conduct(
     let writer =
         Writer::create(dir, &header(&scenario, seed, clock)).map_err(|e| unwritable(&e))?;
     let ledger = Ledger::create(&dir.join("ledger.jsonl")).map_err(|e| unwritable(&e))?;
-    let outliving = ledger.outliving();
+    interrupts.watch_over(ledger.outliving());
     let recorder = Recorder::spawn(writer, entries, vec![live, monitor]);
 
     let platform = super::platform(&scenario, dir.join("logs"), sink.clone(), seed);
@@ -54,7 +55,7 @@ pub async fn conduct(
         sink,
         platform,
         injector: Arc::new(Mutex::new(injector)),
-        interrupts: interrupts(outliving)?,
+        interrupts: interrupts.asked(),
         breach,
         record_failed: recorder.failed(),
     };
@@ -86,7 +87,7 @@ struct Conductor {
     sink: Sink,
     platform: Arc<dyn Platform>,
     injector: Arc<Mutex<Injector>>,
-    interrupts: mpsc::UnboundedReceiver<&'static str>,
+    interrupts: watch::Receiver<Option<String>>,
     breach: watch::Receiver<Option<String>>,
     record_failed: watch::Receiver<Option<String>>,
 }
@@ -185,10 +186,7 @@ impl Conductor {
     /// Ready when somebody or something wants the run to end.
     async fn asked_to_stop(&mut self) -> Stop {
         let reason = tokio::select! {
-            signal = self.interrupts.recv() => match signal {
-                Some(signal) => format!("stopped by {signal}"),
-                None => std::future::pending().await,
-            },
+            signal = said(&mut self.interrupts) => format!("stopped by {signal}"),
             text = said(&mut self.breach) => format!("guard: {text}"),
             text = said(&mut self.record_failed) => format!("the record cannot be written: {text}"),
         };
@@ -272,42 +270,4 @@ fn abort_tap(scenario: &Scenario) -> (watch::Receiver<Option<String>>, Tap) {
         }
     });
     (rx, tap)
-}
-
-/// Ctrl-C, SIGTERM and SIGHUP end the run in order; a second one ends the program at once: the instances die with
-/// it, and the ledger holds what else there is to undo.
-fn interrupts(
-    outliving: Arc<AtomicUsize>,
-) -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let open = |kind| signal(kind).map_err(|e| RunError::Aborted(format!("no signals: {e}")));
-    let mut int = open(SignalKind::interrupt())?;
-    let mut term = open(SignalKind::terminate())?;
-    let mut hup = open(SignalKind::hangup())?;
-    let (tx, rx) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        let mut asked = false;
-        loop {
-            let name = tokio::select! {
-                _ = int.recv() => "Ctrl-C",
-                _ = term.recv() => "SIGTERM",
-                _ = hup.recv() => "SIGHUP",
-            };
-            if asked {
-                let left = outliving.load(Ordering::SeqCst);
-                if left == 0 {
-                    eprintln!("stopped at once; nothing is left to undo");
-                    std::process::exit(4);
-                }
-                eprintln!(
-                    "stopped at once; {left} changes are left: `squall undo` with the run's folder takes them back"
-                );
-                std::process::exit(6);
-            }
-            asked = true;
-            // A closed channel: the run is past the point where it can be stopped.
-            let _ = tx.send(name);
-        }
-    });
-    Ok(rx)
 }

@@ -3,14 +3,17 @@
 //! It neither measures nor decides. What it guarantees is the order of things, and that everything which was
 //! changed is undone however the run ends.
 
+mod capacity;
 mod conduct;
 mod folder;
 mod hold;
 mod host;
 mod in_cluster;
+mod interrupts;
 mod pack;
 mod plan;
 mod progress;
+mod series;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +27,14 @@ use crate::record::{Record, Sink};
 use crate::report::{self, Judged, Style};
 use crate::scenario::{Scenario, Target};
 
+pub use capacity::capacity;
 pub use hold::{TAKEN, hold};
 pub use in_cluster::{InCluster, Remote, run_in_cluster};
+pub use interrupts::Interrupts;
 pub use pack::pack;
 pub use plan::plan;
 pub use progress::Progress;
+pub use series::{Plan, Repeat, Series, compare_folders, judge_folder, plan_in, repeat};
 
 /// How to carry a run out.
 #[derive(Debug, Clone)]
@@ -103,7 +109,16 @@ impl Finished {
 }
 
 /// Runs a scenario to its verdicts.
-pub fn run(mut scenario: Scenario, options: Options) -> Result<Finished, RunError> {
+pub fn run(scenario: Scenario, options: Options) -> Result<Finished, RunError> {
+    run_one(scenario, options, &Interrupts::listen()?)
+}
+
+/// As [`run`], as one of several under the same listener for signals.
+fn run_one(
+    mut scenario: Scenario,
+    options: Options,
+    interrupts: &Interrupts,
+) -> Result<Finished, RunError> {
     let seed = *scenario.seed.get_or_insert_with(host::random_seed);
     plan::check(&scenario)?;
     let dir = folder::create(&scenario, &options)?;
@@ -117,6 +132,7 @@ pub fn run(mut scenario: Scenario, options: Options) -> Result<Finished, RunErro
         seed,
         &dir,
         options.progress,
+        interrupts,
     ))?;
     finish(dir, undo_failures)
 }

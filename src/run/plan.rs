@@ -9,8 +9,8 @@ use crate::fault::occurrences;
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
-    BalanceExpectation, BalanceKind, ClosedLoad, Expectation, FaultSpec, Flow, Guard, KeepReady,
-    Load, Node, OpenLoad, Pick, Process, Scenario,
+    BalanceExpectation, BalanceKind, Capacity, ClosedLoad, Expectation, FaultSpec, Flow, Guard,
+    KeepReady, Load, Node, OpenLoad, Pick, Process, Scenario,
 };
 use crate::traffic;
 
@@ -50,6 +50,7 @@ pub fn plan(scenario: &Scenario) -> Result<String, RunError> {
         "Expected",
         scenario.expect.iter().map(expectation),
     );
+    section(&mut out, "Capacity", scenario.capacity.iter().map(capacity));
     let length = format_duration(scenario.duration());
     let seed = scenario
         .seed
@@ -217,7 +218,21 @@ fn guard(guard: &Guard) -> Vec<String> {
     lines.chain(namespaces).chain(classes).collect()
 }
 
-fn expectation(expectation: &Expectation) -> String {
+fn capacity(search: &Capacity) -> String {
+    let least = search
+        .at_least
+        .map_or(String::new(), |rate| format!(", at least {rate}"));
+    format!(
+        "squall capacity searches from {} to {}, each rate held for {}, to {}{least}",
+        search.from,
+        search.to,
+        format_duration(search.hold),
+        search.resolution
+    )
+}
+
+/// An expectation in words.
+pub(super) fn expectation(expectation: &Expectation) -> String {
     match expectation {
         Expectation::Slo(slo) => {
             let mut line = slo.text.clone();

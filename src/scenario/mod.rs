@@ -18,6 +18,7 @@ pub mod units;
 use std::path::Path;
 
 pub use init::{InitLoad, InitOptions, InitTarget, init};
+pub use lower::at_least;
 pub use model::*;
 pub use problem::{Problem, Problems, Span};
 

@@ -59,6 +59,7 @@ pub fn scenario(traffic: Vec<Flow>) -> Scenario {
         guard: Guard::default(),
         expect: vec![],
         run: RunOptions::default(),
+        capacity: None,
         secrets: Default::default(),
         base_dir: "/".into(),
     }

@@ -171,6 +171,12 @@ pub fn read_json(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// What was printed, on one line with single spaces: a sentence is found wherever it was wrapped.
+pub fn squeezed(printed: &[u8]) -> String {
+    let text = String::from_utf8_lossy(printed);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Waits for a process, and kills it when it takes too long.
 pub fn wait_bounded(mut child: Child, limit: Duration) -> Output {
     let deadline = Instant::now() + limit;

@@ -41,6 +41,9 @@ macro_rules! on_cluster {
     };
 }
 
+/// What of it a search for capacity replaces.
+const TAIL: &str = "faults:\n  - at: 5s\n    kill: { pick: 1 }\nguard: { keep-ready: 50% }\nexpect:\n  - p99 < 250ms\n  - recovery: 10s\n";
+
 /// One way to get a scenario wrong: what is replaced in `BASE` by what, and where and how that is told.
 pub struct Case {
     pub from: &'static str,
@@ -147,6 +150,15 @@ pub const CASES: &[Case] = &[
     semantic("p99 < 250ms", "errors <= 100%", 21, 5, "always holds", "miss"),
     semantic("p99 < 250ms", "errors < 0%", 21, 5, "can never hold", "errors <= 0%"),
     structural("keep-ready: 50%", "abort-when: errors > 50%", 19, 22, "does not say for how long", "for 10s"),
+    // Capacity.
+    structural(TAIL, "expect: [p99 < 250ms]\ncapacity: { from: 10/s, too: 99/s }\n", 17, 25, "unknown key `too`", "did you mean `to`?"),
+    structural("guard: { keep-ready: 50% }", "capacity: { to: 99/s }", 19, 1, "missing key `from`", "100/s"),
+    structural("guard: { keep-ready: 50% }", "capacity: { from: 10, to: 99/s }", 19, 19, "`10` has no unit", "500/s"),
+    semantic(TAIL, "expect: [p99 < 250ms]\ncapacity: { from: 99/s, to: 10/s }\n", 17, 29, "the search ends at 10/s", "above 99/s"),
+    semantic(TAIL, "expect: [p99 < 250ms]\ncapacity: { from: 10/s, to: 99/s, at-least: 5/s }\n", 17, 45, "5/s is not searched", "from 10/s to 99/s"),
+    semantic(TAIL, "expect: [p99 < 250ms]\ncapacity: { from: 10/s, to: 99/s, hold: 5s }\n", 17, 41, "a queue of 250ms builds up in 5s", "hold: 6s"),
+    semantic(TAIL, "expect: [throughput > 5/s]\ncapacity: { from: 10/s, to: 99/s }\n", 17, 1, "nothing in `expect` would show", "p99 < 250ms"),
+    semantic("guard: { keep-ready: 50% }", "capacity: { from: 10/s, to: 99/s }", 19, 1, "and there are faults", "no `faults`"),
     // Combinations.
     structural("    journey:", "    users: { count: 5, hold: 5s }\n    journey:", 11, 5, "`users` cannot stand together with `arrivals`", "exactly one"),
     structural("    arrivals: { rate: 50/s, hold: 10s }\n", "", 9, 3, "names none of arrivals, users", "exactly one"),

@@ -95,6 +95,7 @@ pub fn scenario(flow: Flow) -> Scenario {
             threads: Some(1),
             ..RunOptions::default()
         },
+        capacity: None,
         secrets: BTreeMap::new(),
         base_dir: "/".into(),
     }

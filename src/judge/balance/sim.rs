@@ -226,6 +226,7 @@ fn header(mode: ConnectionMode) -> Header {
             guard: Guard::default(),
             expect: Vec::new(),
             run: RunOptions::default(),
+            capacity: None,
             secrets: Default::default(),
             base_dir: Default::default(),
         },

@@ -1,12 +1,27 @@
 //! Equal programs must not FAIL, slower ones must, and the rest must say what is missing.
 
-use super::verdict::{quantile_name, samples_needed};
-use super::*;
+use std::time::Duration;
+
+use super::bootstrap::Dice;
+use super::bootstrap::student;
+use super::{
+    CompareExpectation, Ruling, RunFigure, compare, figure, normal_quantile, quantile_name,
+};
+use crate::judge::Verdict;
 use crate::judge::balance::sim::Sim;
-use crate::record::Outcome;
+use crate::judge::timeline::{Scope, Timeline};
+use crate::record::{Outcome, latency};
 use crate::scenario::ConnectionMode;
 
 const SEEDS: u64 = 600;
+
+pub(super) fn judge(
+    baseline: &[RunFigure],
+    candidate: &[RunFigure],
+    expect: &CompareExpectation,
+) -> Verdict {
+    super::judge(baseline, candidate, expect).0
+}
 
 impl Dice {
     fn unit(&mut self) -> f64 {
@@ -31,12 +46,13 @@ fn run(dice: &mut Dice, started: u64, median_us: f64, shift: f64, requests: u64)
         started,
         samples: requests,
         value_us: (median_us * luck * tail) as u64,
-        error_ratio: 0.0,
+        ended: requests,
+        failed: 0,
     }
 }
 
 /// So many runs a side, in turn; the candidate takes `times` as long.
-fn sides(
+pub(super) fn sides(
     seed: u64,
     runs: usize,
     median_us: f64,
@@ -104,13 +120,14 @@ fn what_nobody_feels_is_no_failure() {
     assert_eq!(judge(&base, &cand, &strict).verdict, Ruling::Fail);
 }
 
-fn fixed(values: &[u64], first: u64) -> Vec<RunFigure> {
+pub(super) fn fixed(values: &[u64], first: u64) -> Vec<RunFigure> {
     let runs = values.iter().enumerate().map(|(i, v)| RunFigure {
         name: format!("run-{i}"),
         started: first + 2 * i as u64,
         samples: 10_000,
         value_us: *v,
-        error_ratio: 0.001,
+        ended: 10_000,
+        failed: 10,
     });
     runs.collect()
 }
@@ -161,7 +178,7 @@ fn a_fast_failure_is_no_improvement() {
     let verdict = judge(&base, &cand, &CompareExpectation::default());
     assert_eq!(verdict.verdict, Ruling::Pass);
     for run in &mut cand {
-        run.error_ratio = 0.4;
+        run.failed = 4_000;
     }
     let verdict = judge(&base, &cand, &CompareExpectation::default());
     assert_eq!(verdict.verdict, Ruling::Inconclusive);
@@ -170,6 +187,9 @@ fn a_fast_failure_is_no_improvement() {
         "{}",
         verdict.because
     );
+    // Nor is it slower work where the baseline is the one that failed: it did less of it.
+    let verdict = judge(&cand, &base, &CompareExpectation::default());
+    assert_eq!(verdict.verdict, Ruling::Inconclusive, "{}", verdict.because);
 }
 
 #[test]
@@ -203,8 +223,6 @@ fn the_same_runs_give_the_same_verdict() {
 
 #[test]
 fn sizes_and_names_are_those_of_the_books() {
-    assert_eq!(samples_needed(0.99), 299);
-    assert_eq!(samples_needed(0.999), 2_995);
     for (degrees, t) in [(4.0, 2.776), (8.0, 2.306), (18.0, 2.101)] {
         assert!(
             (student(1.959_964, degrees) / t - 1.0).abs() < 0.01,
@@ -237,11 +255,14 @@ fn the_figure_of_a_run_is_its_quantile_without_the_warm_up() {
         let ended = &mut interval.second.steps[0].ended;
         ended.insert(Outcome::Refused, 100);
     }
-    let all = figure("run", &sim.record, 0.5);
-    assert_eq!((all.samples, all.error_ratio), (1_000, 0.5));
-    assert_eq!(figure("run", &sim.record, 0.98).value_us / 1_000, 90);
+    let read = |record: &crate::record::Record, q: f64| {
+        figure("run", &Timeline::new(record), &Scope::default(), q)
+    };
+    let all = read(&sim.record, 0.5);
+    assert_eq!((all.samples, all.error_ratio()), (1_000, 0.5));
+    assert_eq!(read(&sim.record, 0.98).value_us / 1_000, 90);
     sim.record.header.scenario.run.warm_up = Duration::from_secs(2);
-    let warm = figure("run", &sim.record, 0.99);
+    let warm = read(&sim.record, 0.99);
     assert_eq!((warm.samples, warm.value_us / 1_000), (800, 50));
     assert_eq!(warm.started, 1_767_225_600_000_000);
 }

@@ -1,15 +1,8 @@
 //! From a comparison to the verdict and its sentences, and what is missing for one.
 
 use super::*;
+use crate::judge::stats::samples_for_quantile;
 use crate::judge::{Evidence, Verdict, words};
-
-/// Requests without which a quantile of one run has no upper bound: 299 for p99, 2,995 for p99.9.
-pub(super) fn samples_needed(quantile: f64) -> u64 {
-    if quantile <= 0.0 || quantile >= 1.0 {
-        return 1;
-    }
-    (((1.0 - CONFIDENCE).ln() / quantile.ln() - 1e-9).ceil() as u64).max(1)
-}
 
 /// How often the side changes in order of time.
 fn changes_of_side(baseline: &[RunFigure], candidate: &[RunFigure]) -> usize {
@@ -22,135 +15,242 @@ fn changes_of_side(baseline: &[RunFigure], candidate: &[RunFigure]) -> usize {
     order.windows(2).filter(|w| w[0].1 != w[1].1).count()
 }
 
-/// Judges the candidate.
+/// Judges the candidate's latency.
 pub fn judge(
     baseline: &[RunFigure],
     candidate: &[RunFigure],
     expect: &CompareExpectation,
-) -> Verdict {
+) -> (Verdict, Option<Comparison>) {
     let name = quantile_name(expect.quantile);
-    let mut verdict = Verdict {
+    let mut verdict = open(format!(
+        "{name} at most {} or {} above the baseline",
+        words::percent(expect.margin.get()),
+        words::micros(expect.floor.as_micros() as u64)
+    ));
+    let lacking = too_few(baseline, candidate)
+        .or_else(|| too_short(baseline, candidate, expect))
+        .or_else(|| not_in_turn(baseline, candidate, expect));
+    let Some(result) =
+        (both(baseline, candidate) > 1).then(|| compare(baseline, candidate, expect))
+    else {
+        return (lacking_of(verdict, lacking), None);
+    };
+    if lacking.is_some() {
+        return (lacking_of(verdict, lacking), Some(result));
+    }
+    verdict.verdict = result.ruling;
+    verdict.because = sentence(&name, &result, expect);
+    if result.ruling == Ruling::Inconclusive {
+        let runs = both(baseline, candidate);
+        verdict.missing = Some(more(runs, result.runs_needed, &above(result.limit)));
+    }
+    other_work(&mut verdict, baseline, candidate);
+    verdict.evidence.extend(rows(baseline, candidate, &result));
+    (verdict, Some(result))
+}
+
+/// Judges the candidate's share of failed requests.
+pub fn judge_errors(
+    baseline: &[RunFigure],
+    candidate: &[RunFigure],
+    expect: &CompareExpectation,
+) -> (Verdict, Option<ErrorComparison>) {
+    let mut verdict = open(format!(
+        "errors at most {} of requests above the baseline",
+        words::percent(expect.error_margin.get())
+    ));
+    let lacking = too_few(baseline, candidate).or_else(|| not_in_turn(baseline, candidate, expect));
+    let Some(result) =
+        (both(baseline, candidate) > 1).then(|| compare_errors(baseline, candidate, expect))
+    else {
+        return (lacking_of(verdict, lacking), None);
+    };
+    if lacking.is_some() {
+        return (lacking_of(verdict, lacking), Some(result));
+    }
+    let side = match result.ruling {
+        Ruling::Fail => "all above",
+        Ruling::Pass => "all below",
+        Ruling::Inconclusive if result.high < result.margin => "too few requests to confirm",
+        Ruling::Inconclusive => "on both sides of",
+    };
+    let points = |v: f64| {
+        format!(
+            "{}{}",
+            if v < 0.0 { "-" } else { "+" },
+            words::percent(v.abs())
+        )
+    };
+    verdict.verdict = result.ruling;
+    verdict.because = format!(
+        "{} of requests failed against {}: {} ({} interval {} to {}), {side} the limit of {}",
+        words::percent(result.candidate_ratio),
+        words::percent(result.baseline_ratio),
+        points(result.difference),
+        sure(expect),
+        points(result.low),
+        points(result.high),
+        points(if result.ruling == Ruling::Fail {
+            result.limit
+        } else {
+            result.margin
+        }),
+    );
+    if result.ruling == Ruling::Inconclusive {
+        let runs = both(baseline, candidate);
+        verdict.missing = Some(match result.high < result.margin {
+            true => format!(
+                "{} of the candidate, {} so far",
+                words::counted(result.requests_needed, "request"),
+                words::count(result.requests)
+            ),
+            false => more(runs, result.runs_needed, &points(result.limit)),
+        });
+    }
+    let list = |runs: &[RunFigure]| {
+        let each = runs.iter().map(|r| words::percent(r.error_ratio()));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    verdict.evidence = vec![
+        row("baseline runs", list(baseline)),
+        row("candidate runs", list(candidate)),
+    ];
+    (verdict, Some(result))
+}
+
+/// Runs that both sides have.
+fn both(baseline: &[RunFigure], candidate: &[RunFigure]) -> usize {
+    baseline.len().min(candidate.len())
+}
+
+/// INCONCLUSIVE for what is lacking.
+fn lacking_of(mut verdict: Verdict, lacking: Option<(String, String)>) -> Verdict {
+    if let Some((because, missing)) = lacking {
+        verdict.because = because;
+        verdict.missing = Some(missing);
+    }
+    verdict
+}
+
+pub(super) fn open(expectation: String) -> Verdict {
+    Verdict {
         oracle: "compare".into(),
-        expectation: format!(
-            "{name} at most {} above the baseline",
-            words::percent(expect.margin.get())
-        ),
+        expectation,
         verdict: Ruling::Inconclusive,
         because: String::new(),
         missing: None,
         evidence: Vec::new(),
-    };
-    if let Some((because, missing)) = unusable(baseline, candidate, expect) {
-        verdict.because = because;
-        verdict.missing = Some(missing);
-        return verdict;
     }
-    let result = compare(baseline, candidate, expect);
-    verdict.verdict = result.ruling;
-    verdict.because = sentence(&name, &result);
-    let runs = baseline.len().min(candidate.len());
-    if result.ruling == Ruling::Inconclusive {
-        verdict.missing = Some(match result.runs_needed {
-            Some(needed) => format!(
-                "{} more runs a side, in turn",
-                needed.saturating_sub(runs).max(1)
-            ),
-            None => format!(
-                "over {MANY} runs a side: the difference is about as large as the limit of {}",
-                above(result.limit)
-            ),
-        });
-    }
-    if result.ruling != Ruling::Fail {
-        errors_differ(&mut verdict, baseline, candidate);
-    }
-    verdict.evidence.extend(rows(baseline, candidate, &result));
-    verdict
 }
 
-fn unusable(
+fn more(runs: usize, needed: Option<usize>, limit: &str) -> String {
+    match needed {
+        Some(needed) => {
+            let lack = needed.saturating_sub(runs).max(1) as u64;
+            format!("{} a side, in turn", words::counted(lack, "more run"))
+        }
+        None => {
+            format!(
+                "over {MANY} runs a side: the difference is about as large as the limit of {limit}"
+            )
+        }
+    }
+}
+
+fn too_few(baseline: &[RunFigure], candidate: &[RunFigure]) -> Option<(String, String)> {
+    let (a, b) = (baseline.len(), candidate.len());
+    if a.min(b) >= RUNS {
+        return None;
+    }
+    let more = |n: usize, side: &str| {
+        let lack = RUNS.saturating_sub(n) as u64;
+        (lack > 0).then(|| words::counted(lack, &format!("more {side} run")))
+    };
+    let lacking = [more(a, "baseline"), more(b, "candidate")];
+    let lacking: Vec<String> = lacking.into_iter().flatten().collect();
+    Some((
+        format!(
+            "{a} baseline and {b} candidate runs are too few: runs differ by more than their requests show"
+        ),
+        lacking.join(" and "),
+    ))
+}
+
+fn too_short(
     baseline: &[RunFigure],
     candidate: &[RunFigure],
     expect: &CompareExpectation,
 ) -> Option<(String, String)> {
-    let (a, b) = (baseline.len(), candidate.len());
-    if a.min(b) < RUNS {
-        let more = |n: usize, side: &str| {
-            let lack = RUNS.saturating_sub(n) as u64;
-            (lack > 0).then(|| words::counted(lack, &format!("more {side} run")))
-        };
-        let lacking = [more(a, "baseline"), more(b, "candidate")];
-        return Some((
-            format!(
-                "{a} baseline and {b} candidate runs are too few: runs differ by more than their requests show"
-            ),
-            lacking
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(" and "),
-        ));
-    }
-    let needed = samples_needed(expect.quantile);
+    let needed = samples_for_quantile(expect.quantile);
     let short = baseline.iter().chain(candidate).min_by_key(|r| r.samples)?;
-    if short.samples < needed {
-        return Some((
+    (short.samples < needed).then(|| {
+        (
             format!(
                 "{} of {} has {}",
                 quantile_name(expect.quantile),
                 short.name,
                 words::counted(short.samples, "sample")
             ),
-            format!("runs of at least {} requests", words::count(needed)),
-        ));
-    }
-    let changes = changes_of_side(baseline, candidate);
-    if expect.interleaved && changes < a.min(b) / 2 + 1 {
-        return Some((
-            "the sides ran one after the other: a machine that drifts looks the same as a program that changed".into(),
-            "runs of both sides in turn".into(),
-        ));
-    }
-    None
+            format!("runs with at least {} requests each", words::count(needed)),
+        )
+    })
 }
 
-fn sentence(name: &str, result: &Comparison) -> String {
+fn not_in_turn(
+    baseline: &[RunFigure],
+    candidate: &[RunFigure],
+    expect: &CompareExpectation,
+) -> Option<(String, String)> {
+    let least = both(baseline, candidate) / 2 + 1;
+    (expect.interleaved && changes_of_side(baseline, candidate) < least).then(|| {
+        (
+            "the sides ran one after the other: a machine that drifts looks the same as a program that changed".into(),
+            "runs of both sides in turn (`squall run CANDIDATE --repeat 5 --against BASELINE`)".into(),
+        )
+    })
+}
+
+fn sentence(name: &str, result: &Comparison, expect: &CompareExpectation) -> String {
     let values = format!(
         "{name} is {} against {}",
         words::micros(result.candidate_us.round() as u64),
         words::micros(result.baseline_us.round() as u64)
     );
-    let interval = format!(
-        "{:.3} times (95% interval {:.3} to {:.3})",
-        result.ratio, result.low, result.high
-    );
-    match result.ruling {
-        Ruling::Fail => format!(
-            "{values}: {interval}, all above the limit of {:.3}",
-            result.limit
-        ),
-        Ruling::Pass => format!(
-            "{values}: {interval}, all below the limit of {:.3}",
-            result.limit
-        ),
-        Ruling::Inconclusive => {
-            format!(
-                "{values}: {interval}, on both sides of the limit of {:.3}",
-                result.limit
-            )
-        }
-    }
+    let (side, limit) = match result.ruling {
+        Ruling::Fail => ("all above", result.limit),
+        Ruling::Pass => ("all below", result.margin),
+        Ruling::Inconclusive => ("on both sides of", result.margin),
+    };
+    format!(
+        "{values}: {:.3} times ({} interval {:.3} to {:.3}), {side} the limit of {limit:.3}",
+        result.ratio,
+        sure(expect),
+        result.low,
+        result.high
+    )
 }
 
-/// A side that fails more answers less: its latencies are those of the work that was easy.
-fn errors_differ(verdict: &mut Verdict, baseline: &[RunFigure], candidate: &[RunFigure]) {
+/// How sure an interval is: `95%`, `98.75%`.
+fn sure(expect: &CompareExpectation) -> String {
+    let percent = format!("{:.2}", expect.confidence * 100.0);
+    format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A side that fails more answers less: its latencies are those of the work that was easy. It takes back a PASS where
+/// that is the candidate, a FAIL where it is the baseline.
+fn other_work(verdict: &mut Verdict, baseline: &[RunFigure], candidate: &[RunFigure]) {
     let typical = |runs: &[RunFigure]| {
-        let mut ratios: Vec<f64> = runs.iter().map(|r| r.error_ratio).collect();
+        let mut ratios: Vec<f64> = runs.iter().map(RunFigure::error_ratio).collect();
         ratios.sort_by(f64::total_cmp);
         ratios[ratios.len() / 2]
     };
     let (base, cand) = (typical(baseline), typical(candidate));
-    if cand <= (2.0 * base).max(base + 0.001) {
+    let more = |a: f64, b: f64| a > (2.0 * b).max(b + 0.001);
+    let doubtful = match verdict.verdict {
+        Ruling::Fail => more(base, cand),
+        _ => more(cand, base),
+    };
+    if !doubtful {
         return;
     }
     verdict.verdict = Ruling::Inconclusive;
@@ -159,15 +259,10 @@ fn errors_differ(verdict: &mut Verdict, baseline: &[RunFigure], candidate: &[Run
         words::percent(cand),
         words::percent(base)
     );
-    verdict.missing = Some("runs in which the candidate answers what the baseline answers".into());
+    verdict.missing = Some("runs in which both sides answer the same requests".into());
 }
 
 fn rows(baseline: &[RunFigure], candidate: &[RunFigure], result: &Comparison) -> Vec<Evidence> {
-    let row = |what: &str, value: String| Evidence {
-        what: what.into(),
-        value,
-        at_us: None,
-    };
     let list = |runs: &[RunFigure]| {
         let each = runs.iter().map(|r| words::micros(r.value_us));
         each.collect::<Vec<_>>().join(", ")
@@ -180,11 +275,20 @@ fn rows(baseline: &[RunFigure], candidate: &[RunFigure], result: &Comparison) ->
     ]
 }
 
+fn row(what: &str, value: String) -> Evidence {
+    Evidence {
+        what: what.into(),
+        value,
+        at_us: None,
+    }
+}
+
 fn above(ratio: f64) -> String {
     format!("{} above", words::percent(ratio - 1.0))
 }
 
-pub(super) fn quantile_name(quantile: f64) -> String {
+/// A quantile's usual name: `p99.9`.
+pub fn quantile_name(quantile: f64) -> String {
     let text = format!("{:.3}", quantile * 100.0);
     format!("p{}", text.trim_end_matches('0').trim_end_matches('.'))
 }

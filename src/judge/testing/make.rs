@@ -85,6 +85,7 @@ pub fn scenario(rate: u64, seconds: u64) -> Scenario {
         guard: Guard::default(),
         expect: Vec::new(),
         run: RunOptions::default(),
+        capacity: None,
         secrets: Default::default(),
         base_dir: Default::default(),
     }

@@ -16,9 +16,30 @@ const SCRIPT: &str = include_str!("../assets/script.js");
 /// The page.
 pub(super) fn page(run: &Judged<'_>) -> Result<String, String> {
     let s = run.summary;
+    let mut out = open(&s.scenario, run.overall());
+    header(&mut out, run);
+    out.push_str("<main>\n");
+    verdicts(&mut out, run.verdicts, s.traffic_start_us);
+    headline(&mut out, run);
+    charts(&mut out, run)?;
+    sections::all(&mut out, run)?;
+    out.push_str("</main>\n");
+    close(
+        &mut out,
+        &format!(
+            "Made by squall {} from the run's record. Judge it again with <code>squall judge</code> and the folder of \
+             this page.",
+            esc(&s.version)
+        ),
+    );
+    Ok(out)
+}
+
+/// The page up to its body.
+pub(super) fn open(title: &str, overall: Option<Ruling>) -> String {
     let mut out = String::with_capacity(256 * 1024);
-    let title = esc(&s.scenario);
-    let overall = phrases::overall(run.overall());
+    let title = esc(title);
+    let overall = phrases::overall(overall);
     // The policy forbids every request, whatever a hostile name might have slipped in.
     let _ = write!(
         out,
@@ -37,23 +58,18 @@ pub(super) fn page(run: &Judged<'_>) -> Result<String, String> {
 <body>
 "#
     );
-    header(&mut out, run);
-    out.push_str("<main>\n");
-    verdicts(&mut out, run);
-    headline(&mut out, run);
-    charts(&mut out, run)?;
-    sections::all(&mut out, run)?;
-    out.push_str("</main>\n");
-    let _ = write!(
-        out,
-        "<footer>Made by squall {} from the run's record. Judge it again with <code>squall judge</code> and the \
-         folder of this page.</footer>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-        esc(&s.version)
-    );
-    Ok(out)
+    out
 }
 
-fn class(ruling: Option<Ruling>) -> &'static str {
+/// The end of the page; `footer` is HTML.
+pub(super) fn close(out: &mut String, footer: &str) {
+    let _ = write!(
+        out,
+        "<footer>{footer}</footer>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+    );
+}
+
+pub(super) fn class(ruling: Option<Ruling>) -> &'static str {
     match ruling {
         Some(Ruling::Pass) => "pass",
         Some(Ruling::Fail) => "fail",
@@ -72,7 +88,7 @@ fn sign(ruling: Option<Ruling>) -> &'static str {
     }
 }
 
-fn chip(ruling: Option<Ruling>) -> String {
+pub(super) fn chip(ruling: Option<Ruling>) -> String {
     format!(
         r#"<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>"#,
         class(ruling),
@@ -130,16 +146,17 @@ fn started(text: &str) -> String {
     )
 }
 
-fn verdicts(out: &mut String, run: &Judged<'_>) {
+/// The verdicts with their evidence. `zero` is the start of traffic.
+pub(super) fn verdicts(out: &mut String, verdicts: &[Verdict], zero: u64) {
     let _ = writeln!(
         out,
         r#"<section aria-labelledby="verdicts"><h2 id="verdicts">Verdicts</h2><p class="lead">{}.</p>"#,
-        phrases::tally(run.verdicts)
+        phrases::tally(verdicts)
     );
-    if !run.verdicts.is_empty() {
+    if !verdicts.is_empty() {
         out.push_str(r#"<ul class="verdicts">"#);
-        for v in run.verdicts {
-            verdict(out, v, run.summary.traffic_start_us);
+        for v in verdicts {
+            verdict(out, v, zero);
         }
         out.push_str("</ul>\n");
     }
@@ -248,7 +265,7 @@ fn charts(out: &mut String, run: &Judged<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn figure(out: &mut String, chart: &Chart) -> Result<(), String> {
+pub(super) fn figure(out: &mut String, chart: &Chart) -> Result<(), String> {
     let drawn = plots::draw(chart)?;
     let (id, title) = (chart.id, esc(&chart.title));
     let wide = if chart.wide { " wide" } else { "" };

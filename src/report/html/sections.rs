@@ -23,25 +23,25 @@ pub(super) fn all(out: &mut String, run: &Judged<'_>) -> Result<(), String> {
 }
 
 /// A cell; numbers are right-aligned.
-enum Cell {
+pub(super) enum Cell {
     Text(String),
     Number(String),
     Bad(String),
 }
 
-fn open(out: &mut String, id: &str, title: &str) {
+pub(super) fn open(out: &mut String, id: &str, title: &str) {
     let _ = writeln!(
         out,
         r#"<section aria-labelledby="{id}"><h2 id="{id}">{title}</h2>"#
     );
 }
 
-fn close(out: &mut String) {
+pub(super) fn close(out: &mut String) {
     out.push_str("</section>\n");
 }
 
 /// A table whose first cell in each row is the row's header; cells are escaped here.
-fn table(out: &mut String, head: &[&str], rows: Vec<Vec<Cell>>) {
+pub(super) fn table(out: &mut String, head: &[&str], rows: Vec<Vec<Cell>>) {
     out.push_str(r#"<div class="scroll"><table><thead><tr>"#);
     for (i, name) in head.iter().enumerate() {
         let number = rows

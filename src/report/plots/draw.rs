@@ -279,5 +279,8 @@ fn x_text(chart: &Chart, x: f64) -> String {
         let q = 100.0 * (1.0 - 1.0 / x.max(1.0));
         return format!("{}%", phrases::trim(format!("{q:.4}")));
     }
+    if chart.id.starts_with("capacity") {
+        return words::rate(x);
+    }
     words::moment((x.max(0.0) * 1e6) as u64, 0)
 }

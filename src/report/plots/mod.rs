@@ -12,7 +12,7 @@ mod instances;
 pub(super) use charts::all;
 pub(super) use draw::draw;
 
-use axis::Axis;
+pub(super) use axis::Axis;
 
 /// The colours a chart is drawn in; the values are known to `assets/style.css` (a test compares them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! already and is read as absent here, without another word.
 
 mod balance;
+mod capacity;
 mod deploy;
 mod expect;
 mod faults;
@@ -30,6 +31,8 @@ struct Lower<'a> {
     in_pod: bool,
 }
 
+pub use capacity::at_least;
+
 /// Makes a scenario of a tree whose defaults are filled in. `None` only where there are problems.
 pub fn scenario(
     root: &Node,
@@ -48,6 +51,12 @@ pub fn scenario(
     let faults = lower.faults(root, target.as_ref(), traffic.as_deref());
     let guard = lower.guard(root, target.as_ref(), faults.as_deref());
     let expect = lower.expect(root, target.as_ref(), traffic.as_deref(), faults.as_deref());
+    let capacity = lower.capacity(
+        root,
+        traffic.as_deref(),
+        faults.as_deref(),
+        expect.as_deref(),
+    );
     let run = lower.run(root, traffic.as_deref());
     Some(Scenario {
         name: root.get("name").and_then(Node::text)?.trim().to_string(),
@@ -58,6 +67,7 @@ pub fn scenario(
         faults: faults?,
         guard: guard?,
         expect: expect?,
+        capacity: capacity?,
         run: run?,
         secrets,
         base_dir: base_dir.to_path_buf(),

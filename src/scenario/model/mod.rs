@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{duration, duration_opt};
 
+mod capacity;
 mod expect;
 mod fault;
 mod files;
@@ -19,6 +20,7 @@ mod journey;
 mod target;
 mod traffic;
 
+pub use capacity::*;
 pub use expect::*;
 pub use fault::*;
 pub use journey::*;
@@ -50,6 +52,9 @@ pub struct Scenario {
     /// What must hold.
     #[serde(default)]
     pub expect: Vec<Expectation>,
+    /// How `squall capacity` searches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
     /// How the run itself is carried out.
     #[serde(default)]
     pub run: RunOptions,

@@ -1,5 +1,6 @@
 //! The top of the file, and the target.
 
+use super::capacity::CAPACITY;
 use super::faults::{EXPECT, FAULT, GUARD, RUN};
 use super::traffic::FLOW;
 use super::{Field, Keys, Object, Rule, Scalar, Shape};
@@ -44,6 +45,8 @@ pub static SCENARIO: Object = Object {
         Field::new("faults", Shape::List(&Shape::Object(&FAULT), 0), "What is broken, and when. Needs a `local` or `kubernetes` target."),
         Field::new("guard", Shape::Object(&GUARD), "What must stay whole, and when to give up.").default("{}"),
         Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, recovery after each fault, and balance."),
+        Field::new("capacity", Shape::Object(&CAPACITY), "How `squall capacity` searches for the highest rate at which all of `expect` holds. `squall run` takes no notice.")
+            .example("{ from: 100/s, to: 5000/s, at-least: 500/s }"),
         Field::new("run", Shape::Object(&RUN), "How the run itself is carried out.").default("{}"),
         Field::new("secrets", VARIABLES, "Values for templates that are never printed or recorded, usually `${NAME}` from the environment.")
             .example("{ token: \"${TOKEN}\" }"),

@@ -1,10 +1,11 @@
 //! The shape of a scenario file as data: one description, from which both the validation of a file and the JSON
 //! Schema for editors come, so that they cannot disagree.
 //!
-//! `file`, `traffic`, `journey`, `faults`, `balance` and `deploy` hold the description, `scalar` the kinds of single values, `check` and
-//! `schema` the two readings of it. What depends on more than one place in the file is for `lower`.
+//! `file`, `traffic`, `journey`, `faults`, `balance`, `deploy` and `capacity` hold the description, `scalar` the kinds of
+//! single values, `check` and `schema` the two readings of it. What depends on more than one place in the file is for `lower`.
 
 mod balance;
+mod capacity;
 mod check;
 mod cluster;
 mod deploy;

@@ -1,0 +1,133 @@
+//! The comparison as a whole: latency and errors of each step, with intervals that hold together.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::*;
+use crate::judge::{Evidence, Verdict};
+
+/// Two sides compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    /// What was asked for.
+    pub settings: CompareExpectation,
+    /// The baseline's runs that count.
+    pub baseline: Vec<String>,
+    /// The candidate's.
+    pub candidate: Vec<String>,
+    /// Runs left out, of both sides.
+    pub excluded: Vec<Excluded>,
+    /// By step, in numbers.
+    pub parts: Vec<ComparedPart>,
+    /// By step, latency and errors.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// A step compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ComparedPart {
+    /// Flow.
+    pub flow: String,
+    /// Step.
+    pub step: String,
+    /// Latency; `None` where a side has too few runs for an interval.
+    pub latency: Option<Comparison>,
+    /// Failed requests.
+    pub errors: Option<ErrorComparison>,
+}
+
+/// Compares two sides, step by step.
+pub fn compare_sides(baseline: &Side, candidate: &Side, expect: &CompareExpectation) -> Compared {
+    let parts: BTreeSet<(&str, &str)> = [baseline, candidate]
+        .into_iter()
+        .flat_map(|side| side.runs.iter().flat_map(|run| &run.parts))
+        .map(|part| (part.flow.as_str(), part.step.as_str()))
+        .collect();
+    // Each step is judged twice; together they are to be wrong no more often than one alone.
+    let expect = CompareExpectation {
+        confidence: 1.0 - (1.0 - CONFIDENCE) / (2 * parts.len()).max(1) as f64,
+        ..expect.clone()
+    };
+    let elsewhere = other_machine(baseline, candidate, &expect);
+    let mut compared = Compared {
+        baseline: names(baseline),
+        candidate: names(candidate),
+        excluded: [&baseline.excluded[..], &candidate.excluded].concat(),
+        parts: Vec::new(),
+        verdicts: Vec::new(),
+        settings: expect,
+    };
+    for (flow, step) in parts {
+        let (base, cand) = (
+            figures(baseline, flow, step),
+            figures(candidate, flow, step),
+        );
+        let expect = &compared.settings;
+        let (of_latency, latency) = judge(&base, &cand, expect);
+        let (of_errors, errors) = judge_errors(&base, &cand, expect);
+        for mut verdict in [of_latency, of_errors] {
+            verdict.expectation = format!("{flow} / {step}: {}", verdict.expectation);
+            if let Some(why) = &elsewhere {
+                verdict.verdict = Ruling::Inconclusive;
+                verdict.because = format!("{why}; {}", verdict.because);
+                verdict.missing = Some("runs of both sides in turn on one machine".into());
+            }
+            verdict.evidence.extend(left_out(&compared.excluded));
+            compared.verdicts.push(verdict);
+        }
+        let (flow, step) = (flow.into(), step.into());
+        compared.parts.push(ComparedPart {
+            flow,
+            step,
+            latency,
+            errors,
+        });
+    }
+    if compared.parts.is_empty() {
+        let mut verdict = verdict::open("runs of both sides that can be compared".into());
+        verdict.because = "no run of either side can be used".into();
+        verdict.missing = Some(format!("{RUNS} runs a side that ended as planned"));
+        verdict.evidence = left_out(&compared.excluded);
+        compared.verdicts.push(verdict);
+    }
+    compared
+}
+
+fn names(side: &Side) -> Vec<String> {
+    side.runs.iter().map(|run| run.name.clone()).collect()
+}
+
+/// The figures of a step, one a run; a run without it has none, and then there are too few.
+fn figures(side: &Side, flow: &str, step: &str) -> Vec<RunFigure> {
+    let parts = side.runs.iter().flat_map(|run| &run.parts);
+    parts
+        .filter(|part| part.flow == flow && part.step == step)
+        .map(|part| part.figure.clone())
+        .collect()
+}
+
+/// What tells the sides apart besides the program.
+fn other_machine(baseline: &Side, candidate: &Side, expect: &CompareExpectation) -> Option<String> {
+    let machines = |side: &Side| -> BTreeSet<String> {
+        side.runs.iter().map(|run| run.machine.clone()).collect()
+    };
+    let (a, b) = (machines(baseline), machines(candidate));
+    let list = |of: &BTreeSet<String>| of.iter().cloned().collect::<Vec<_>>().join(" and ");
+    (expect.interleaved && !a.is_empty() && !b.is_empty() && a != b).then(|| {
+        format!(
+            "the baseline ran on {}, the candidate on {}",
+            list(&a),
+            list(&b)
+        )
+    })
+}
+
+fn left_out(excluded: &[Excluded]) -> Vec<Evidence> {
+    let facts = excluded.iter().map(|e| Evidence {
+        what: format!("{} is left out", e.run),
+        value: e.why.clone(),
+        at_us: None,
+    });
+    facts.collect()
+}

@@ -1,0 +1,348 @@
+//! Several runs of one scenario, judged together.
+//!
+//! An expectation holds over a series if it holds in each run. What more runs show: how sure that is (nothing failed in
+//! n only bounds the share that would by about 3/n, and n counts runs or injections, since requests of one run share
+//! its luck), how much of the error budget was burnt, and how recovery spreads over all injections.
+
+use serde::Serialize;
+
+use super::analysis::Analysis;
+use super::bounds::{Tally, decide, limit_of};
+use super::summary::Totals;
+use super::words::{count, counted, list, micros, percent};
+use super::{Evidence, Ruling, Summary, Verdict, overall};
+use crate::record::{Ended, Micros, Record};
+use crate::scenario::{Bound, Expectation, Metric};
+
+#[cfg(test)]
+mod tests;
+
+/// A run of a series, as judged by itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SeriesRun {
+    /// Its folder's name.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its verdict over all.
+    pub verdict: Option<Ruling>,
+    /// How it ended; `None` where its record stops in the middle.
+    pub ended: Option<Ended>,
+    /// Its traffic.
+    pub all: Totals,
+    /// Its verdicts, in the order of the scenario's expectations.
+    #[serde(skip)]
+    pub verdicts: Vec<Verdict>,
+    /// Its error budgets, in the order of the scenario's bounds on errors.
+    pub budgets: Vec<Budget>,
+    /// From each injection (its undo, where it lasts) to the restoration; `None` where that was not seen.
+    pub recovered_us: Vec<Option<Micros>>,
+}
+
+/// Failed requests against the share that may fail.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Budget {
+    /// The bound as written: `errors < 0.1%`.
+    pub bound: String,
+    /// Requests that ended.
+    pub ended: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// The error ratio over the share that may fail: 1 burns exactly the budget.
+    pub burn_rate: f64,
+    #[serde(skip)]
+    rule: Bound,
+}
+
+impl Budget {
+    fn new(bound: String, rule: Bound, ended: u64, failed: u64) -> Self {
+        let ratio = failed as f64 / ended.max(1) as f64;
+        Self {
+            burn_rate: ratio / limit_of(&rule),
+            bound,
+            ended,
+            failed,
+            rule,
+        }
+    }
+}
+
+/// A series judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SeriesResult {
+    /// Runs asked for.
+    pub asked: u32,
+    /// Why there are fewer, where that is known.
+    pub stopped: Option<String>,
+    /// The runs.
+    pub runs: Vec<SeriesRun>,
+    /// The error budgets over all runs.
+    pub budgets: Vec<Budget>,
+    /// By expectation, then the budgets, then whether the series is whole.
+    #[serde(skip)]
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Reduces a judged run to what a series needs of it.
+pub fn series_run(
+    name: &str,
+    record: &Record,
+    summary: &Summary,
+    verdicts: &[Verdict],
+) -> SeriesRun {
+    let analysis = Analysis::new(record);
+    SeriesRun {
+        name: name.into(),
+        seed: summary.seed,
+        verdict: overall(verdicts, summary.ended.as_ref()),
+        ended: summary.ended.clone(),
+        all: summary.all.clone(),
+        verdicts: verdicts.to_vec(),
+        budgets: budgets(&analysis),
+        recovered_us: recovered(&analysis),
+    }
+}
+
+/// How long each injection that did something took to be mended.
+fn recovered(analysis: &Analysis<'_>) -> Vec<Option<Micros>> {
+    let all = analysis.injections.iter().filter(|i| i.effective());
+    all.map(|injection| {
+        let faults = &analysis.faults;
+        let fault = faults.iter().find(|f| f.injection == injection.number)?;
+        let from = match injection.lasts {
+            Some(_) => injection.undone_us?,
+            None => injection.at(),
+        };
+        Some(fault.restored_us?.saturating_sub(from))
+    })
+    .collect()
+}
+
+fn budgets(analysis: &Analysis<'_>) -> Vec<Budget> {
+    let expect = analysis.timeline.record.header.scenario.expect.iter();
+    expect
+        .filter_map(|e| match e {
+            Expectation::Slo(slo)
+                if slo.bound.metric == Metric::Errors
+                    && slo.bound.op.is_upper_bound()
+                    && limit_of(&slo.bound) > 0.0 =>
+            {
+                let slice = analysis.timeline.slice(&analysis.scope(slo));
+                Some(Budget::new(
+                    scoped(slo),
+                    slo.bound,
+                    slice.ended(),
+                    slice.failed(),
+                ))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn scoped(slo: &crate::scenario::SloExpectation) -> String {
+    let parts = [("flow", &slo.flow), ("step", &slo.step)];
+    let parts = parts
+        .into_iter()
+        .filter_map(|(what, name)| Some(format!(", {what} {}", name.as_ref()?)));
+    let phase = slo.phase.map(|p| format!(", {p:?} faults").to_lowercase());
+    format!(
+        "{}{}{}",
+        slo.text,
+        parts.collect::<String>(),
+        phase.unwrap_or_default()
+    )
+}
+
+/// Judges a series.
+pub fn judge_series(runs: Vec<SeriesRun>, asked: u32, stopped: Option<String>) -> SeriesResult {
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    let expectations = runs.iter().map(|r| r.verdicts.len()).max().unwrap_or(0);
+    for i in 0..expectations {
+        verdicts.extend(each_run(&runs, i));
+    }
+    let budgets = pooled(&runs);
+    verdicts.extend(budgets.iter().map(|budget| burnt(&runs, budget)));
+    verdicts.extend(whole(&runs, asked, stopped.as_deref()));
+    SeriesResult {
+        asked,
+        stopped,
+        runs,
+        budgets,
+        verdicts,
+    }
+}
+
+fn fact(what: &str, value: String) -> Evidence {
+    Evidence {
+        what: what.into(),
+        value,
+        at_us: None,
+    }
+}
+
+/// One expectation over all runs: the worst of its verdicts.
+fn each_run(runs: &[SeriesRun], i: usize) -> Option<Verdict> {
+    let judged: Vec<(&SeriesRun, &Verdict)> = runs
+        .iter()
+        .filter_map(|run| Some((run, run.verdicts.get(i)?)))
+        .collect();
+    let (_, worst) = judged.iter().max_by_key(|(_, v)| v.verdict)?;
+    let of = |ruling: Ruling| -> Vec<String> {
+        let those = judged.iter().filter(|(_, v)| v.verdict == ruling);
+        those.map(|(run, _)| run.name.clone()).collect()
+    };
+    let (all, held) = (judged.len() as u64, of(Ruling::Pass).len());
+    let mut because = match worst.verdict {
+        Ruling::Pass if all == 1 => "held in the one run".into(),
+        Ruling::Pass => format!("held in all {all} runs"),
+        ruling => {
+            let word = match ruling {
+                Ruling::Fail => "failed",
+                _ => "could not be told",
+            };
+            let those = of(ruling);
+            format!(
+                "held in {held} of {}; {word} in {}: {}",
+                counted(all, "run"),
+                list(&those),
+                worst.because
+            )
+        }
+    };
+    if worst.oracle == "recovery" {
+        because.push_str(&spread(runs));
+    }
+    let others = judged.iter().filter(|(_, v)| v.verdict != Ruling::Pass);
+    let mut evidence: Vec<Evidence> = others
+        .map(|(run, v)| fact(&run.name, v.because.clone()))
+        .collect();
+    if worst.verdict == Ruling::Pass && worst.oracle != "generator" {
+        evidence.push(fact(
+            "what that shows",
+            format!(
+                "no failure in {}: a service that fails in {} of runs would show that one time in twenty",
+                counted(all, "run"),
+                percent(at_most(all))
+            ),
+        ));
+    }
+    Some(Verdict {
+        because,
+        evidence,
+        ..(*worst).clone()
+    })
+}
+
+/// The largest share of failures that none in `n` leaves possible, at 95%: about 3/n.
+fn at_most(n: u64) -> f64 {
+    let exact = 1.0 - 0.05_f64.powf(1.0 / n.max(1) as f64);
+    (exact * 1000.0).round() / 1000.0
+}
+
+/// How recovery spreads over all injections. The unit is the injection: the requests that one of them costs share
+/// its luck.
+fn spread(runs: &[SeriesRun]) -> String {
+    let all: Vec<Option<Micros>> = runs.iter().flat_map(|r| r.recovered_us.clone()).collect();
+    let mut times: Vec<Micros> = all.iter().copied().flatten().collect();
+    times.sort_unstable();
+    let (Some(longest), n) = (times.last(), all.len() as u64) else {
+        return String::new();
+    };
+    let median = times[times.len() / 2];
+    let seen = format!(
+        "; {} in all, restored after {} (median), {} at worst",
+        counted(n, "injection"),
+        micros(median),
+        micros(*longest)
+    );
+    match n - times.len() as u64 {
+        0 => format!(
+            "{seen}: none that was not, which leaves up to {} of injections possible",
+            percent(at_most(n))
+        ),
+        not => format!("{seen}, {not} not seen restored"),
+    }
+}
+
+/// Each bound on errors over all runs.
+fn pooled(runs: &[SeriesRun]) -> Vec<Budget> {
+    let most = runs.iter().map(|r| r.budgets.len()).max().unwrap_or(0);
+    let one = |i: usize| {
+        let of: Vec<&Budget> = runs.iter().filter_map(|r| r.budgets.get(i)).collect();
+        let sum = |count: fn(&Budget) -> u64| of.iter().map(|b| count(b)).sum();
+        let first = of.first()?;
+        let (ended, failed) = (sum(|b| b.ended), sum(|b| b.failed));
+        Some(Budget::new(first.bound.clone(), first.rule, ended, failed))
+    };
+    (0..most).filter_map(one).collect()
+}
+
+fn burnt(runs: &[SeriesRun], budget: &Budget) -> Verdict {
+    let tally = Tally {
+        ended: budget.ended,
+        failed: budget.failed,
+        ..Tally::default()
+    };
+    let finding = decide(&budget.rule, &tally);
+    let rate = |b: &Budget| format!("{:.2}", b.burn_rate);
+    let each = runs.iter().filter_map(|run| {
+        let own = run.budgets.iter().find(|b| b.bound == budget.bound)?;
+        Some((run.name.as_str(), own))
+    });
+    let each: Vec<(&str, &Budget)> = each.collect();
+    let worst = each
+        .iter()
+        .max_by(|a, b| a.1.burn_rate.total_cmp(&b.1.burn_rate));
+    let mut because = format!(
+        "{} of {} failed over all runs, {} of what may: burn rate {}",
+        count(budget.failed),
+        counted(budget.ended, "request"),
+        percent((budget.burn_rate * 1000.0).round() / 1000.0),
+        rate(budget),
+    );
+    if let Some((name, own)) = worst.filter(|(_, own)| own.burn_rate > 0.0) {
+        because.push_str(&format!(", at most {} in {name}", rate(own)));
+    }
+    Verdict {
+        oracle: "budget".into(),
+        expectation: format!("error budget of `{}` over the series", budget.bound),
+        verdict: finding.ruling,
+        because,
+        missing: (finding.ruling == Ruling::Inconclusive)
+            .then(|| "more requests: with so few, the share that failed may be chance".to_string()),
+        evidence: each
+            .iter()
+            .map(|(name, own)| {
+                let share = own.failed as f64 / own.ended.max(1) as f64;
+                let value = format!("burn rate {} ({} failed)", rate(own), percent(share));
+                fact(name, value)
+            })
+            .collect(),
+    }
+}
+
+/// A series that is not whole passes nothing.
+fn whole(runs: &[SeriesRun], asked: u32, stopped: Option<&str>) -> Option<Verdict> {
+    let cut = runs.iter().filter(|r| r.ended != Some(Ended::Completed));
+    let cut: Vec<String> = cut.map(|r| r.name.clone()).collect();
+    let made = runs.len() as u64;
+    if cut.is_empty() && made >= u64::from(asked) {
+        return None;
+    }
+    let mut because = format!("{made} of {} were made", counted(asked.into(), "run"));
+    if !cut.is_empty() {
+        because.push_str(&format!(", not to its end: {}", list(&cut)));
+    }
+    if let Some(why) = stopped {
+        because.push_str(&format!(" ({why})"));
+    }
+    Some(Verdict {
+        oracle: "series".into(),
+        expectation: format!("{} from beginning to end", counted(asked.into(), "run")),
+        verdict: Ruling::Inconclusive,
+        because,
+        missing: Some("the rest of the series".into()),
+        evidence: Vec::new(),
+    })
+}
