@@ -4,6 +4,7 @@
 //! [`observe`] run it against a [`platform`] and tell the [`record`]; [`judge`] turns a record into verdicts;
 //! [`report`] turns record and verdicts into pages. [`run`] conducts. See ARCHITECTURE.md.
 
+pub mod audit;
 pub mod demo;
 pub mod fault;
 mod insecure;

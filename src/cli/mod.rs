@@ -2,6 +2,7 @@
 
 mod capacity;
 mod compare;
+mod audit;
 mod completions;
 mod connect;
 pub mod exit;
@@ -52,6 +53,8 @@ enum Command {
     Validate(files::ValidateArgs),
     /// Print exactly what a run would do and to what. Does nothing.
     Plan(plan::Args),
+    /// Look for what would bring a service in a cluster down: single points of failure, budgets, probes. Breaks nothing.
+    Audit(audit::Args),
     /// Write a commented scenario from a few flags, to standard output.
     Init(init::Args),
     /// Print the JSON Schema of scenario files, for editors.
@@ -100,6 +103,7 @@ impl Cli {
             Command::Run(args) => run::main(args),
             Command::Validate(args) => files::validate(args),
             Command::Plan(args) => plan::main(args),
+            Command::Audit(args) => audit::main(args),
             Command::Init(args) => init::main(args),
             Command::Schema => files::schema(),
             Command::Judge(args) => judge::judge(args),

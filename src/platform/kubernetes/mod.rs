@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::task::JoinSet;
 
-use self::api::Cluster;
 use self::change::Place;
 use self::faults::Faults;
 use self::forward::Forward;
@@ -48,15 +47,19 @@ pub mod pods;
 pub mod runner;
 mod signal;
 mod stress;
+mod survey;
 pub mod target;
 mod view;
 mod watch;
 mod workloads;
 
+pub use api::Cluster;
 pub use change::UNDO as UNDO_ANNOTATION;
 pub use guard::Limits;
 pub use lazy::Unconnected;
 pub use node::run as run_command;
+pub use pods::owner_of;
+pub use survey::survey;
 
 /// The first lists of pods and endpoints are there within this.
 const LISTED: Duration = Duration::from_secs(20);
