@@ -44,6 +44,43 @@ run: {{ graceful-stop: 3s }}
 
 const KILL: &str = "[ { at: 4s, kill: { name: shop-2 } } ]";
 
+/// Each of the three is killed once.
+const EACH: &str = "[ { at: 4s, every: 7s, kill: { pick: each } } ]";
+
+#[test]
+fn an_instance_that_cannot_be_lost_fails_by_name_and_three_that_can_pass() {
+    let spread = "[ spread: { errors: 3%, within: 6s } ]";
+    // What comes back is called ready at once, and answers 503 for three seconds.
+    let text = shop("--defect ready-early:3s", "26s", EACH, spread);
+    let (verdict, because) = Bench::new(&text)
+        .run_conclusive()
+        .expect_code(1)
+        .verdict("spread");
+    eprintln!("{because}");
+    assert_eq!(verdict, "FAIL");
+    assert!(
+        because.contains("instance shop-") && because.contains("cannot be lost"),
+        "{because}"
+    );
+
+    let run = Bench::new(&shop("", "26s", EACH, spread)).run_conclusive();
+    let (_, because) = run.expect_code(0).verdict("spread");
+    eprintln!("{because}");
+    assert!(
+        because.contains("each of 3 instances was lost and not missed"),
+        "{because}"
+    );
+    // Once each, and no more, though there is time for a fourth.
+    let faults = run.result()["summary"]["faults"].clone();
+    let hit: Vec<&str> = faults
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["instances"][0].as_str().unwrap())
+        .collect();
+    assert_eq!(hit, ["shop-1", "shop-2", "shop-3"]);
+}
+
 #[test]
 fn a_slow_instance_fails_the_latency_bound_and_is_named() {
     let run = Bench::new(&shop(

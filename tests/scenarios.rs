@@ -46,6 +46,11 @@ fn balance() {
 }
 
 #[test]
+fn each_instance() {
+    passes("each-instance.yaml");
+}
+
+#[test]
 fn none_is_left_out() {
     let here = include_str!("scenarios.rs");
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap() {

@@ -58,6 +58,16 @@ pub struct Injector {
     made: u32,
     /// The most places seen of each owner.
     slots: Places,
+    /// What faults with `pick: each` have hit, or are about to.
+    turns: Vec<Turn>,
+}
+
+/// One that a fault with `pick: each` has hit.
+struct Turn {
+    spec: usize,
+    injection: u32,
+    /// Its place, or its node.
+    unit: String,
 }
 
 /// A change that must be undone.
@@ -98,6 +108,7 @@ impl Injector {
             injections: 0,
             made: 0,
             slots: Places::new(),
+            turns: Vec::new(),
         }
     }
 

@@ -14,5 +14,5 @@ pub use guard::{AbortMonitor, Places, allow, places, struck};
 pub use injector::Injector;
 pub use ledger::{Ledger, LedgerError, Pending};
 pub use schedule::{Occurrence, occurrences};
-pub use select::select;
+pub use select::{in_turn, select, unit_of};
 pub use undo::{UndoFailure, UndoReport, undo_ledger};

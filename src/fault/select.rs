@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use crate::platform::Instance;
-use crate::scenario::{NAMESPACE_LABEL, Pick, Select};
+use crate::scenario::{FaultKind, NAMESPACE_LABEL, NODE_LABEL, Pick, Select};
 
 /// The instances hit, in order of slot and name. Only those alive can be hit. A selection that cannot be satisfied
 /// (nobody matches, fewer alive than asked for) is an error that says so: hitting fewer would be another
@@ -13,6 +13,84 @@ pub fn select(
     select: &Select,
     rng: &mut impl Rng,
 ) -> Result<Vec<Instance>, String> {
+    let mut drawn = alive(instances, select)?;
+    let count = match select.pick {
+        Pick::All => drawn.len(),
+        Pick::Count(n) => n as usize,
+        // Whose turn it is is told by `in_turn`.
+        Pick::Each => 1,
+        // The small addend keeps 30% of 10 at 3, whatever the last bit of 0.3 * 10 is.
+        Pick::Share(share) => ((drawn.len() as f64 * share.get() + 1e-9) as usize).max(1),
+    };
+    if count > drawn.len() {
+        return Err(format!(
+            "{count} instances are to be hit, but only {} are alive: {}",
+            drawn.len(),
+            listed(drawn)
+        ));
+    }
+    for i in 0..count {
+        let other = rng.random_range(i..drawn.len());
+        drawn.swap(i, other);
+    }
+    drawn.truncate(count);
+    drawn.sort_by_key(|i| (&i.slot, &i.name));
+    Ok(drawn.into_iter().cloned().collect())
+}
+
+/// What is hit once by a fault with `pick: each`: the place, or the node of a fault that hits nodes.
+pub fn unit_of(kind: &FaultKind, instance: &Instance) -> String {
+    let node = instance.labels.get(NODE_LABEL);
+    match node.filter(|_| kind.is_of_node()) {
+        Some(node) => node.clone(),
+        None => instance.slot.clone(),
+    }
+}
+
+/// The instance whose turn it is: the first, in order, whose place or node has not been hit; `None` once all have been.
+/// One that is not alive is passed over until it is.
+pub fn in_turn(
+    instances: &[Instance],
+    select: &Select,
+    kind: &FaultKind,
+    hit: &[&str],
+) -> Result<Option<Instance>, String> {
+    let is_left = |i: &&Instance| !hit.contains(&&*unit_of(kind, i));
+    let mut left = alive(instances, select)?;
+    left.retain(is_left);
+    left.sort_by_key(|i| (unit_of(kind, i), &i.slot, &i.name));
+    if let Some(next) = left.first() {
+        return Ok(Some((*next).clone()));
+    }
+    let ended: Vec<_> = matching(instances, select).filter(is_left).collect();
+    match ended.is_empty() {
+        true => Ok(None),
+        false => Err(format!(
+            "none of those left to hit is alive: {}",
+            listed(ended)
+        )),
+    }
+}
+
+/// Those that match, alive or not. Others than the target's are hit only where their namespace is asked for: it is a
+/// label of theirs.
+fn matching<'i>(
+    instances: &'i [Instance],
+    select: &'i Select,
+) -> impl Iterator<Item = &'i Instance> {
+    let asked = select.labels.get(NAMESPACE_LABEL);
+    instances.iter().filter(move |i| {
+        if i.labels.get(NAMESPACE_LABEL) != asked || (select.ready && !i.ready) {
+            return false;
+        }
+        let named = select.names.is_empty() || select.names.iter().any(|n| is_called(i, n));
+        named && (select.labels.iter()).all(|(key, value)| i.labels.get(key) == Some(value))
+    })
+}
+
+/// Those that match and are alive, in a fixed order: the same seed then hits the same, whatever order the platform lists
+/// them in.
+fn alive<'i>(instances: &'i [Instance], select: &'i Select) -> Result<Vec<&'i Instance>, String> {
     for name in &select.names {
         if !instances.iter().any(|i| is_called(i, name)) {
             return Err(format!(
@@ -21,16 +99,7 @@ pub fn select(
             ));
         }
     }
-    // Others than the target's are hit only where their namespace is asked for: it is a label of theirs.
-    let asked = select.labels.get(NAMESPACE_LABEL);
-    let matching = instances.iter().filter(|i| {
-        if i.labels.get(NAMESPACE_LABEL) != asked || (select.ready && !i.ready) {
-            return false;
-        }
-        let named = select.names.is_empty() || select.names.iter().any(|n| is_called(i, n));
-        named && (select.labels.iter()).all(|(key, value)| i.labels.get(key) == Some(value))
-    });
-    let (alive, ended): (Vec<_>, Vec<_>) = matching.partition(|i| i.alive);
+    let (mut alive, ended): (Vec<_>, Vec<_>) = matching(instances, select).partition(|i| i.alive);
     if alive.is_empty() {
         return Err(match ended.len() {
             0 => format!(
@@ -40,29 +109,8 @@ pub fn select(
             _ => format!("no instance to hit is alive: {}", listed(ended)),
         });
     }
-    let count = match select.pick {
-        Pick::All => alive.len(),
-        Pick::Count(n) => n as usize,
-        // The small addend keeps 30% of 10 at 3, whatever the last bit of 0.3 * 10 is.
-        Pick::Share(share) => ((alive.len() as f64 * share.get() + 1e-9) as usize).max(1),
-    };
-    if count > alive.len() {
-        return Err(format!(
-            "{count} instances are to be hit, but only {} are alive: {}",
-            alive.len(),
-            listed(alive)
-        ));
-    }
-    // A fixed order before the draw, so that the same seed hits the same whatever order the platform lists them in.
-    let mut drawn = alive;
-    drawn.sort_by_key(|i| (&i.slot, &i.name));
-    for i in 0..count {
-        let other = rng.random_range(i..drawn.len());
-        drawn.swap(i, other);
-    }
-    drawn.truncate(count);
-    drawn.sort_by_key(|i| (&i.slot, &i.name));
-    Ok(drawn.into_iter().cloned().collect())
+    alive.sort_by_key(|i| (&i.slot, &i.name));
+    Ok(alive)
 }
 
 fn is_called(instance: &Instance, name: &str) -> bool {
@@ -169,6 +217,39 @@ mod tests {
         }
         let none = select(&[], &Select::default(), &mut Pcg64::seed_from_u64(1));
         assert!(none.unwrap_err().ends_with("there are none"));
+    }
+
+    #[test]
+    fn each_is_hit_in_turn_and_the_dead_wait_for_theirs() {
+        let next = |instances: &[Instance], kind: &FaultKind, hit: &[&str]| {
+            let turn = in_turn(instances, &Select::default(), kind, hit);
+            turn.map(|i| i.map(|i| i.name))
+        };
+        let shop = shop();
+        let (kill, mut hit) = (FaultKind::Kill, Vec::new());
+        // shop-2 is dead: the others go first.
+        for (slot, name) in [
+            ("shop-1", "shop-1-r1"),
+            ("shop-3", "shop-3"),
+            ("shop-4", "shop-4"),
+        ] {
+            assert_eq!(next(&shop, &kill, &hit), Ok(Some(name.into())));
+            hit.push(slot);
+        }
+        let waits = next(&shop, &kill, &hit).unwrap_err();
+        assert_eq!(waits, "none of those left to hit is alive: shop-2");
+        hit.push("shop-2");
+        assert_eq!(next(&shop, &kill, &hit), Ok(None));
+
+        let mut placed = shop.clone();
+        for (instance, node) in placed.iter_mut().zip(["n2", "n1", "n1", "n2"]) {
+            instance.labels.insert(NODE_LABEL.into(), node.into());
+        }
+        let deadline = std::time::Duration::from_secs(1);
+        let drain = FaultKind::Drain { deadline };
+        assert_eq!(next(&placed, &drain, &[]), Ok(Some("shop-1-r1".into())));
+        assert_eq!(next(&placed, &drain, &["n1"]), Ok(Some("shop-3".into())));
+        assert_eq!(next(&placed, &drain, &["n1", "n2"]), Ok(None));
     }
 
     #[test]

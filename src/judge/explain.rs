@@ -1,11 +1,12 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 9] = [
+pub const ORACLES: [&str; 10] = [
     "slo",
     "recovery",
     "balance",
     "deploy",
+    "spread",
     "generator",
     "compare",
     "series",
@@ -20,6 +21,7 @@ pub fn explain(oracle: &str) -> Option<&'static str> {
         "recovery" => Some(RECOVERY),
         "balance" => Some(BALANCE),
         "deploy" => Some(DEPLOY),
+        "spread" => Some(SPREAD),
         "generator" => Some(GENERATOR),
         "compare" => Some(COMPARE),
         "series" => Some(SERIES),
@@ -126,6 +128,27 @@ How it can be wrong
   Whose a failure was is told by the connection's last response: the first request on a connection names no pod.
   A pod is old or new by when it was seen first; those of a StatefulSet keep their names. What a rollout of another
   workload costs (one that the target calls) is judged by the bounds on errors, not here.";
+
+const SPREAD: &str = "\
+spread: no single instance, or node, is one that users need: proven by taking each away under load.
+
+What it checks
+  Each instance (by the place that it fills, which its replacement takes over), or each node that has instances, is
+  hit at least once by a fault that takes it away: kill, stop, freeze, pod-kill, evict, container-kill; drain and
+  node-loss for nodes. `pick: each` with `every` hits one after another. Of the requests due `within` after each such
+  injection, at most `errors` fail.
+
+How it decides
+  Requests are put where they were DUE, as for recovery; the seconds of an injection end where the next one begins.
+  FAIL when one costs more than is allowed, naming it, with enough requests to be sure (3/errors) or so many failures
+  that chance explains them in less than one of twenty cases. INCONCLUSIVE: one was not hit (refused by the guard, not
+  reached before the traffic ended, without effect), too few requests, requests that still hang, or another fault
+  that was in force at the same time. What counts is who was there at the first injection.
+
+How it can be wrong
+  It says that each one alone can be lost, not two at a time; and only under the load of this run. Losing one of many
+  for a moment may cost less than `errors` although nothing else takes over: see that `errors` is below the share that
+  one instance serves, or that `recovery` is expected too.";
 
 const GENERATOR: &str = "\
 generator: whether squall itself, not the service, was the limit. Judged for every run.

@@ -33,6 +33,8 @@ pub(crate) struct Injection {
     pub undone_us: Option<Micros>,
     /// Undos that failed.
     pub undo_failures: Vec<String>,
+    /// It hits all that stands on a node.
+    pub of_node: bool,
     /// How long it was to last.
     pub lasts: Option<Duration>,
 }
@@ -118,6 +120,7 @@ fn note_stage(
         injected_us: None,
         undone_us: None,
         undo_failures: Vec::new(),
+        of_node: kind.is_some_and(FaultKind::is_of_node),
         lasts: spec.and_then(|s| s.lasts),
     });
     injection.stage = event.stage;

@@ -1,7 +1,7 @@
 //! From a record to verdicts: pure functions, no clock, no network, no files.
 //!
 //! [`summarize`] gives the run in numbers, [`judge`] one verdict for each expectation and one on the generator,
-//! [`explain()`] what an oracle checks and how it can be wrong. One place per oracle: `slo`, `recovery`, `balance`, `deploy`, `generator`;
+//! [`explain()`] what an oracle checks and how it can be wrong. One place per oracle: `slo`, `recovery`, `balance`, `deploy`, `spread`, `generator`;
 //! below them [`timeline`] lays a record out in time and [`bounds`] decides a bound on counts. How verdicts are
 //! printed is for `report`.
 
@@ -28,6 +28,7 @@ mod restore;
 pub mod series;
 mod slo;
 mod slo_evidence;
+mod spread;
 mod stats;
 mod summary;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
             Expectation::Recovery(expected) => recovery::judge(&analysis, expected),
             Expectation::Balance(expected) => balance::judge_run(&analysis, expected),
             Expectation::Deploy(expected) => deploy::judge(&analysis, expected),
+            Expectation::Spread(expected) => spread::judge(&analysis, expected),
         })
         .map(|verdict| without_effect(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))

@@ -68,6 +68,13 @@ pub enum What {
     Undo(UndoEvent),
     /// An instance of the system under test changed.
     Instance(InstanceEvent),
+    /// An instance was given its node.
+    Placed {
+        /// Which.
+        instance: String,
+        /// Where it runs from now on.
+        node: String,
+    },
     /// The set of instances that the balancer may choose changed.
     Endpoints {
         /// Those in it now.

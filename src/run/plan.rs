@@ -188,6 +188,7 @@ fn victims(spec: &FaultSpec) -> String {
         Pick::Count(n) => format!("{n} of"),
         Pick::Share(share) => format!("{share} of"),
         Pick::All => "all of".to_string(),
+        Pick::Each => "the next, until each was hit once, of".to_string(),
     };
     let mut who: Vec<String> = spec.select.names.clone();
     who.extend(spec.select.labels.iter().map(|(k, v)| format!("{k}={v}")));
@@ -251,6 +252,12 @@ pub(super) fn expectation(expectation: &Expectation) -> String {
             format_duration(recovery.within)
         ),
         Expectation::Balance(expected) => balance(expected),
+        Expectation::Spread(expected) => format!(
+            "each {} can be lost: at most {} of the requests of the {} after it fail",
+            expected.over.name(),
+            expected.errors,
+            format_duration(expected.within)
+        ),
         Expectation::Deploy(expected) => format!(
             "each rollout of the target's workload costs no request, keeps to its strategy and is complete within {}",
             format_duration(expected.within)

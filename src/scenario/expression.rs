@@ -336,11 +336,12 @@ pub fn pick(text: &str) -> Result<Pick, Wrong> {
     let count = text.parse().ok().filter(|count| *count > 0);
     match (count, share(text)) {
         _ if text == "all" => Ok(Pick::All),
+        _ if text == "each" => Ok(Pick::Each),
         (Some(count), _) => Ok(Pick::Count(count)),
         (_, Some(share)) => Ok(Pick::Share(share)),
         _ => Err(Wrong::new(
             format!("`{text}` picks no instance"),
-            "a count from 1, a share from above 0% to 100%, or all",
+            "a count from 1, a share from above 0% to 100%, all, or each",
         )),
     }
 }

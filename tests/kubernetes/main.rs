@@ -1,7 +1,9 @@
 //! The Kubernetes platform against a real cluster. Its tests are ignored unless asked for: as root,
 //! `cargo test --test kubernetes -- --ignored`.
 
+mod audit;
 mod bed;
+mod deploy;
 mod enforcer;
 mod harness;
 mod killed;

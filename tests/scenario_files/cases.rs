@@ -210,6 +210,14 @@ pub const CASES: &[Case] = &[
     structural(BASE_LOCAL, on_cluster!("[ deploy: { settle: 5s } ]"), 13, 11, "missing key `within`", "within: "),
     structural(BASE_LOCAL, on_cluster!("[ deploy: { within: 2m, setle: 5s } ]"), 13, 33, "unknown key `setle`", "did you mean `settle`?"),
     structural(BASE_LOCAL, on_cluster!("[ deploy: { within: 2m, errors: 1% } ]"), 13, 33, "unknown key `errors`", "a bound on all traffic stands beside it"),
+    // Spread.
+    structural("- p99 < 250ms", "- spread: nodes\n  - p99 < 250ms", 21, 13, "`nodes` is not one of the known words", "did you mean `node`?"),
+    structural("- p99 < 250ms", "- spread: { erors: 5% }\n  - p99 < 250ms", 21, 15, "unknown key `erors`", "did you mean `errors`?"),
+    structural("- p99 < 250ms", "- spread: { errors: 5 }\n  - p99 < 250ms", 21, 23, "`5` has no unit", "50%"),
+    structural("- p99 < 250ms", "- spread: { within: 0s }\n  - p99 < 250ms", 21, 23, "`0s` is not a duration above 0s", "above 0s"),
+    semantic("- p99 < 250ms", "- spread: node\n  - p99 < 250ms", 21, 13, "a `local` target has one node", "`instance`"),
+    semantic("    kill: { pick: 1 }\nguard: { keep-ready: 50% }\nexpect:\n  - p99 < 250ms", "    delay: { latency: 1s }\nguard: { keep-ready: 50% }\nexpect:\n  - spread: instance\n  - p99 < 250ms", 21, 13, "no fault takes an instance away", "`pick: each`"),
+    semantic("pick: 1", "pick: each", 18, 19, "nothing says how far apart", "`every` beside the fault"),
     // Templates.
     semantic("{{ id }}", "{{ ids }}", 15, 25, "variable `ids` is not defined here", "did you mean `id`?"),
     semantic("{{ id }}", "{{ id", 15, 22, "never closed", "{{ NAME }}"),

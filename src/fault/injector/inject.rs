@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::under_way::{Applied, UnderWay};
-use super::{Active, Injector};
-use crate::fault::{Occurrence, allow, places, select, struck};
+use super::{Active, Injector, Turn};
+use crate::fault::{Occurrence, allow, in_turn, places, select, struck, unit_of};
 use crate::platform::{Change, Instance, PlatformError, Undo};
 use crate::record::{FaultEvent, FaultStage, What};
-use crate::scenario::NODE_LABEL;
+use crate::scenario::{NODE_LABEL, Pick};
 
 /// What makes one injection.
 pub(super) struct Planned {
@@ -41,7 +41,11 @@ impl Injector {
     pub(super) async fn inject(&mut self, occurrence: &Occurrence, cancel: &CancellationToken) {
         self.injections += 1;
         let planned = match self.plan(occurrence) {
-            Ok(planned) => planned,
+            Ok(Some(planned)) => planned,
+            Ok(None) => {
+                self.injections -= 1;
+                return;
+            }
             Err((stage, instances, reason)) => {
                 let event = self.event(self.injections, occurrence.spec, stage, instances);
                 self.emit_fault(event, Some(reason));
@@ -51,6 +55,7 @@ impl Injector {
         let event = |stage| self.event(planned.injection, planned.spec, stage, planned.names());
         let (injecting, failed) = (event(FaultStage::Injecting), event(FaultStage::Failed));
         if let Err(reason) = self.write_down(&planned, injecting, cancel).await {
+            self.give_turn_back(planned.injection);
             self.emit_fault(failed, Some(format!("not made: {reason}")));
             return;
         }
@@ -82,11 +87,11 @@ impl Injector {
         });
     }
 
-    /// Whom to hit and how it is taken back; touches nothing.
+    /// Whom to hit and how it is taken back; touches nothing. `None` where each has had its turn.
     fn plan(
         &mut self,
         occurrence: &Occurrence,
-    ) -> Result<Planned, (FaultStage, Vec<String>, String)> {
+    ) -> Result<Option<Planned>, (FaultStage, Vec<String>, String)> {
         let spec = &self.specs[occurrence.spec];
         let mut instances = self.platform.instances();
         for (owner, seen) in places(&instances) {
@@ -94,8 +99,20 @@ impl Injector {
             *most = seen.max(*most);
         }
         let mut rng = rng(self.seed, occurrence);
-        let victims = select(&instances, &spec.select, &mut rng)
-            .map_err(|reason| (FaultStage::Failed, vec![], reason))?;
+        let chosen = match spec.select.pick {
+            Pick::Each => {
+                let own = self.turns.iter().filter(|t| t.spec == occurrence.spec);
+                let hit: Vec<&str> = own.map(|t| t.unit.as_str()).collect();
+                let next = in_turn(&instances, &spec.select, &spec.kind, &hit);
+                next.map(|next| next.into_iter().collect())
+            }
+            _ => select(&instances, &spec.select, &mut rng),
+        };
+        let victims = chosen.map_err(|reason| (FaultStage::Failed, vec![], reason))?;
+        let Some(first) = victims.first() else {
+            return Ok(None);
+        };
+        let unit = unit_of(&spec.kind, first);
         let struck = struck(&spec.kind, &victims, &instances);
         let names: Vec<String> = victims.iter().map(|v| v.name.clone()).collect();
         let refused = |reason| (FaultStage::Refused, names.clone(), reason);
@@ -142,11 +159,23 @@ impl Injector {
         if spec.kind.is_of_node() {
             share_out(&mut changes, &struck, &instances);
         }
-        Ok(Planned {
+        if spec.select.pick == Pick::Each {
+            self.turns.push(Turn {
+                spec: occurrence.spec,
+                injection: self.injections,
+                unit,
+            });
+        }
+        Ok(Some(Planned {
             injection: self.injections,
             spec: occurrence.spec,
             changes,
-        })
+        }))
+    }
+
+    /// An injection that was not made hit nobody: whose turn it was has it again.
+    pub(super) fn give_turn_back(&mut self, injection: u32) {
+        self.turns.retain(|t| t.injection != injection);
     }
 
     /// The injection that set the same fault on the same instance differently.

@@ -117,6 +117,9 @@ impl Injector {
         if !effect {
             stage = FaultStage::Ineffective;
         }
+        if stage != FaultStage::Injected {
+            self.give_turn_back(planned.injection);
+        }
         let instances = if hit.is_empty() { failed } else { hit.clone() };
         let mut event = self.event(planned.injection, planned.spec, stage, instances);
         event.detail = (!words.is_empty()).then(|| words.join("; "));

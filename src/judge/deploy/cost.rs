@@ -97,7 +97,9 @@ pub(super) fn blame(rollout: &Rollout, cost: &Cost) -> &'static str {
         (old, new) if old >= new && rollout.kind == "StatefulSet" => {
             ": pods do not drain, or are ready too early (old and new have the same name)"
         }
-        (old, new) if old >= new => ": pods that are told to end do not drain",
+        (old, new) if old >= new => {
+            ": pods that are told to end do not drain, or not for long enough"
+        }
         _ => ": new pods are called ready too early",
     }
 }

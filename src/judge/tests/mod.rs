@@ -9,6 +9,7 @@ mod generator_tests;
 mod properties;
 mod recovery_tests;
 mod slo_tests;
+mod spread_tests;
 mod summary_tests;
 mod timeline_tests;
 

@@ -212,7 +212,12 @@ impl Pods {
         let Some(known) = self.known.get_mut(name) else {
             return events;
         };
-        known.node = pod.spec.as_ref().and_then(|s| s.node_name.clone());
+        let node = pod.spec.as_ref().and_then(|s| s.node_name.clone());
+        if let Some(node) = node.clone().filter(|_| known.node.is_none()) {
+            let instance = name.clone();
+            events.push(What::Placed { instance, node });
+        }
+        known.node = node;
         known.labels = pod.metadata.labels.clone().unwrap_or_default();
         // What happened before squall looked is not news.
         let incidents = incidents(name, pod, &mut known.told);

@@ -32,6 +32,8 @@ impl Lower<'_> {
                     self.balance(balance, target).map(Expectation::Balance)
                 } else if let Some(entry) = node.entry("deploy") {
                     self.deploy(entry, target).map(Expectation::Deploy)
+                } else if let Some(spread) = node.get("spread") {
+                    self.spread(spread, target, faults).map(Expectation::Spread)
                 } else {
                     self.scoped(node, root, traffic, faults)
                         .map(Expectation::Slo)

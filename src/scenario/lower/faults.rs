@@ -48,6 +48,9 @@ impl Lower<'_> {
                 let at = self.fault_time(node, traffic);
                 let name = kind.and_then(|kind| self.fault_name(node, &kind.key, &mut names));
                 let select = kind.and_then(|kind| self.select(&kind.value, local));
+                if let (Some(select), Some(kind), None) = (&select, kind, node.get("every")) {
+                    self.check_each(select, &kind.value);
+                }
                 Some(FaultSpec {
                     name: name?,
                     at: at?,
@@ -211,6 +214,17 @@ impl Lower<'_> {
         })
     }
 
+    /// One after another takes a distance.
+    fn check_each(&mut self, select: &Select, kind: &Node) {
+        if let (Pick::Each, Some(pick)) = (select.pick, kind.get("pick")) {
+            let problem = Problem::new(
+                pick.at,
+                "`each` hits one after another, and nothing says how far apart",
+            );
+            self.report(problem.expected("`every` beside the fault"));
+        }
+    }
+
     fn check_instance(&mut self, name: &str, local: &LocalTarget, at: Span) {
         let number = name
             .strip_prefix(&format!("{}-", local.name))
@@ -334,6 +348,7 @@ fn hit_count(select: &Select, instances: u32) -> u32 {
     };
     match select.pick {
         Pick::Count(count) => count,
+        Pick::Each => 1,
         Pick::Share(share) => ((share.get() * f64::from(candidates)).floor() as u32).max(1),
         Pick::All => candidates,
     }

@@ -72,6 +72,8 @@ pub enum Expectation {
     Balance(BalanceExpectation),
     /// A new version is rolled out without anybody noticing.
     Deploy(DeployExpectation),
+    /// No single instance or node is one that users need.
+    Spread(SpreadExpectation),
 }
 
 /// `p99 < 250ms`, for all traffic or a part of it.
@@ -146,6 +148,39 @@ pub struct DeployExpectation {
     /// Errors count for so long after the last pod was replaced.
     #[serde(with = "duration")]
     pub settle: Duration,
+}
+
+/// What the loss of each one may cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SpreadExpectation {
+    /// One of what.
+    pub over: SpreadOver,
+    /// At most this share of the requests fails.
+    pub errors: Ratio,
+    /// Of those due within so long after each loss.
+    #[serde(with = "duration")]
+    pub within: Duration,
+}
+
+/// What is lost one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpreadOver {
+    /// Each instance.
+    Instance,
+    /// Each node that has instances.
+    Node,
+}
+
+impl SpreadOver {
+    /// Its name in a scenario, and in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            SpreadOver::Instance => "instance",
+            SpreadOver::Node => "node",
+        }
+    }
 }
 
 /// What is expected of the load balancer.

@@ -250,6 +250,10 @@ impl FaultKind {
                 | FaultKind::RolloutRestart
         )
     }
+    /// Whether the instance is gone, or as good as gone, for a while.
+    pub fn takes_instance(&self) -> bool {
+        self.effect().takes_instance()
+    }
     /// Whether it hits all that stands on the node of the instance chosen.
     pub fn is_of_node(&self) -> bool {
         matches!(self, FaultKind::Drain { .. } | FaultKind::NodeLoss { .. })
@@ -303,6 +307,16 @@ pub enum Effect {
     Change,
 }
 
+impl Effect {
+    /// Whether the instance is gone, or as good as gone, for a while.
+    pub fn takes_instance(self) -> bool {
+        matches!(
+            self,
+            Effect::Death | Effect::Retirement | Effect::Restart | Effect::Silence
+        )
+    }
+}
+
 /// Label by which an instance shows the node that it runs on, where its platform has nodes.
 pub const NODE_LABEL: &str = "squall.node";
 /// Label for the zone of that node.
@@ -341,6 +355,8 @@ pub enum Pick {
     Share(Ratio),
     /// All.
     All,
+    /// One after another, each once: the next one with each injection.
+    Each,
 }
 
 impl Default for Pick {

@@ -1,4 +1,4 @@
-//! The shape of `deploy` in `expect`.
+//! The shapes of `deploy` and `spread` in `expect`.
 
 use super::{Field, Object, Scalar, Shape};
 
@@ -46,3 +46,50 @@ static DEPLOY: Object = Object {
 
 /// What `settle` is where nothing is said.
 pub const SETTLE: &str = "10s";
+
+const OVER: Scalar = Scalar::Choice(&[
+    ("instance", "Each instance."),
+    (
+        "node",
+        "Each node that has instances; needs a `kubernetes` target.",
+    ),
+]);
+
+pub(super) static SPREAD_EXPECTATION: Object = Object {
+    name: "spread-expectation",
+    doc: "No single instance or node is one that users need.",
+    fields: &[Field::new(
+        "spread",
+        Shape::Kinds {
+            scalar: Some(OVER),
+            list: None,
+            map: Some(&Shape::Object(&SPREAD)),
+        },
+        "What is lost one after another by faults with `pick: each`, or `{ over: instance, ... }`.",
+    )
+    .required()
+    .example("instance")],
+    ..Object::NEW
+};
+
+static SPREAD: Object = Object {
+    name: "spread",
+    doc: "Each one is lost once, and users hardly notice.",
+    fields: &[
+        Field::of("over", OVER, "What is lost one after another.").default(SPREAD_OVER),
+        Field::of(
+            "errors",
+            Scalar::Share,
+            "At most this share of the requests due after each loss fails.",
+        )
+        .default(SPREAD_ERRORS),
+        Field::of("within", Scalar::SomeTime, "So long after each loss.").default(SPREAD_WITHIN),
+    ],
+    ..Object::NEW
+};
+
+const SPREAD_OVER: &str = "instance";
+/// What `errors` is where nothing is said.
+pub const SPREAD_ERRORS: &str = "1%";
+/// What `within` is where nothing is said.
+pub const SPREAD_WITHIN: &str = "10s";

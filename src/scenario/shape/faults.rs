@@ -232,7 +232,7 @@ pub(super) const READY: Field =
 pub(super) const PICK: Field = Field::of(
     "pick",
     Scalar::Pick,
-    "How many of them, at random by the seed: a count, a share or `all`. 1 when not given; all, where `name` lists them.",
+    "How many of them, at random by the seed: a count, a share or `all`; with `each` the next one every time, until each was hit once. 1 when not given; all, where `name` lists them.",
 )
 .example("1");
 const SHARE: Field =
@@ -357,6 +357,7 @@ pub(super) static EXPECT: Shape = Shape::Kinds {
         ("recovery", &RECOVERY_EXPECTATION),
         ("balance", &super::balance::BALANCE_EXPECTATION),
         ("deploy", &super::deploy::DEPLOY_EXPECTATION),
+        ("spread", &super::deploy::SPREAD_EXPECTATION),
     ])),
 };
 

@@ -17,7 +17,7 @@ mod schema;
 mod traffic;
 
 pub use check::{check, fill, respell};
-pub use deploy::SETTLE;
+pub use deploy::{SETTLE, SPREAD_ERRORS, SPREAD_WITHIN};
 pub use faults::{KINDS, LOCAL_KINDS};
 pub use file::SCENARIO;
 pub use journey::METHODS;

@@ -37,7 +37,7 @@ pub enum Scalar {
     Abort,
     /// A condition of an injection.
     When,
-    /// A count, a share, or `all`.
+    /// A count, a share, `all`, or `each`.
     Pick,
     /// A share or a count.
     KeepReady,
@@ -100,7 +100,7 @@ impl Scalar {
             Scalar::Bound => expression::BOUND.into(),
             Scalar::Abort => expression::ABORT.into(),
             Scalar::When => expression::WHEN.into(),
-            Scalar::Pick => "a count from 1, a share from above 0% to 100%, or all".into(),
+            Scalar::Pick => "a count from 1, a share from above 0% to 100%, all, or each".into(),
             Scalar::KeepReady => "a share from above 0% to 100%, or a count of instances".into(),
             Scalar::Status => "a status from 100 to 599, or a class such as 2xx".into(),
             Scalar::TimeCheck => "a comparison with a duration, such as < 250ms".into(),
@@ -285,7 +285,7 @@ impl Scalar {
             }
             Scalar::Pick => json!({
                 "type": ["integer", "string"], "minimum": 1, "maximum": u32::MAX,
-                "pattern": or_environment(&format!(r"\s*(?:all|0*[1-9]\d*|{SOME_PERCENT})\s*")),
+                "pattern": or_environment(&format!(r"\s*(?:all|each|0*[1-9]\d*|{SOME_PERCENT})\s*")),
             }),
             Scalar::KeepReady => json!({
                 "type": ["integer", "string"], "minimum": 0, "maximum": u32::MAX,

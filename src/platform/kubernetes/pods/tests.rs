@@ -24,13 +24,14 @@ fn read(value: serde_json::Value) -> Pod {
 /// `name state` of each instance event, `name incident` of each incident.
 fn words(events: &[What]) -> Vec<String> {
     let word = |event: &What| match event {
-        What::Instance(e) => format!("{} {:?}", e.name, e.state),
+        What::Instance(e) => Some(format!("{} {:?}", e.name, e.state)),
         What::Incident {
             incident, instance, ..
-        } => format!("{instance} {incident:?}"),
+        } => Some(format!("{instance} {incident:?}")),
+        What::Placed { .. } => None,
         other => panic!("unexpected {other:?}"),
     };
-    events.iter().map(word).collect()
+    events.iter().filter_map(word).collect()
 }
 
 #[test]
@@ -54,6 +55,20 @@ fn a_pod_lives_and_dies() {
     assert_eq!(words(&pods.deleted(&read(ending.clone()))), ["a Ended"]);
     assert!(pods.deleted(&read(ending)).is_empty());
     assert!(pods.instances(&BTreeMap::new()).is_empty());
+}
+
+#[test]
+fn where_a_pod_stands_is_told_once_it_is_known() {
+    let placed = |events: Vec<What>| {
+        let is = |e: &What| matches!(e, What::Placed { instance, node } if instance == "a" && node == "n1");
+        events.iter().filter(|e| is(e)).count()
+    };
+    let mut pods = Pods::default();
+    let mut pending = pod("a", false);
+    pending["spec"].as_object_mut().unwrap().remove("nodeName");
+    assert_eq!(placed(pods.applied(&read(pending))), 0);
+    assert_eq!(placed(pods.applied(&read(pod("a", false)))), 1);
+    assert_eq!(placed(pods.applied(&read(pod("a", true)))), 0);
 }
 
 #[test]
