@@ -1,8 +1,8 @@
 //! The command line: one file a command. Commands are thin: they read flags, call the library, map to exit codes.
 
+mod audit;
 mod capacity;
 mod compare;
-mod audit;
 mod completions;
 mod connect;
 pub mod exit;
