@@ -2,13 +2,18 @@
 //! of any language read. What a tag means is decided here; when a line is written is for `writer`.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use miniz_oxide::deflate::CompressionLevel::BestCompression;
+use miniz_oxide::deflate::core::{
+    CompressionStrategy, CompressorOxide, TDEFLFlush, TDEFLStatus, compress_to_output,
+    create_comp_flags_from_zip_params,
+};
+use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 
 use super::{Latency, Micros, Outcome};
 
@@ -16,7 +21,7 @@ use super::{Latency, Micros, Outcome};
 const COMPRESSED_COOKIE: u32 = 0x1c84_9314;
 
 /// No histogram of ours is longer inflated; a damaged length must not make the reader ask for gigabytes.
-const MAX_INFLATED: u64 = 4 << 20;
+const MAX_INFLATED: usize = 4 << 20;
 
 /// What a histogram holds, within its flow and step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,10 +136,26 @@ pub(super) fn head(started: jiff::Timestamp) -> String {
 }
 
 /// Writes lines, reusing its buffers.
-#[derive(Default)]
 pub(super) struct Encoder {
     v2: V2Serializer,
     raw: Vec<u8>,
+    deflaters: [Deflater; 2],
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self {
+            v2: V2Serializer::new(),
+            raw: Vec::new(),
+            // The counts of a busy second are noise: what repeats in it does so by chance, and costs more to point at
+            // than to write out. A histogram of few values is mostly what repeats.
+            deflaters: [
+                CompressionStrategy::HuffmanOnly,
+                CompressionStrategy::Default,
+            ]
+            .map(Deflater::new),
+        }
+    }
 }
 
 impl Encoder {
@@ -150,13 +171,10 @@ impl Encoder {
         self.v2
             .serialize(histogram, &mut self.raw)
             .map_err(|e| std::io::Error::other(e.to_string()))?;
-        let mut packed = vec![0; 8];
-        let mut deflate = ZlibEncoder::new(&mut packed, Compression::best());
-        deflate.write_all(&self.raw)?;
-        deflate.finish()?;
-        let length = (packed.len() - 8) as u32;
-        packed[..4].copy_from_slice(&COMPRESSED_COOKIE.to_be_bytes());
-        packed[4..8].copy_from_slice(&length.to_be_bytes());
+        let [one, other] = &mut self.deflaters;
+        let (one, other) = (one.deflate(&self.raw)?, other.deflate(&self.raw)?);
+        let deflated = if one.len() < other.len() { one } else { other };
+        let packed = packed(deflated);
         // Times to the microsecond (the format's usual three digits would not find their second again).
         writeln!(
             out,
@@ -167,6 +185,48 @@ impl Encoder {
             STANDARD.encode(&packed),
         )
     }
+}
+
+/// Compresses with one strategy, in memory that it keeps.
+struct Deflater {
+    /// Boxed for its size, a hundred kilobytes.
+    state: Box<CompressorOxide>,
+    out: Vec<u8>,
+}
+
+impl Deflater {
+    fn new(strategy: CompressionStrategy) -> Self {
+        // A width above zero asks for the zlib header.
+        let flags = create_comp_flags_from_zip_params(BestCompression as i32, 1, strategy as i32);
+        Self {
+            state: Box::new(CompressorOxide::new(flags)),
+            out: Vec::new(),
+        }
+    }
+
+    fn deflate(&mut self, bytes: &[u8]) -> std::io::Result<&[u8]> {
+        self.out.clear();
+        let take = |piece: &[u8]| {
+            self.out.extend_from_slice(piece);
+            true
+        };
+        let (status, _) = compress_to_output(&mut self.state, bytes, TDEFLFlush::Finish, take);
+        self.state.reset();
+        match status {
+            TDEFLStatus::Done => Ok(&self.out),
+            other => Err(std::io::Error::other(format!("deflate: {other:?}"))),
+        }
+    }
+}
+
+/// A compressed histogram with the head that says what it is.
+fn packed(deflated: &[u8]) -> Vec<u8> {
+    let length = deflated.len() as u32;
+    let mut packed = Vec::with_capacity(8 + deflated.len());
+    packed.extend(COMPRESSED_COOKIE.to_be_bytes());
+    packed.extend(length.to_be_bytes());
+    packed.extend(deflated);
+    packed
 }
 
 fn seconds(micros: Micros) -> String {
@@ -232,10 +292,7 @@ fn decode(data: &str) -> Result<Latency, String> {
     let (Some(true), Some(deflated)) = (cookie, packed.get(8..)) else {
         return Err("its histogram is not in the compressed V2 format".into());
     };
-    let mut raw = Vec::new();
-    ZlibDecoder::new(deflated)
-        .take(MAX_INFLATED)
-        .read_to_end(&mut raw)
+    let raw = decompress_to_vec_zlib_with_limit(deflated, MAX_INFLATED)
         .map_err(|e| format!("its histogram cannot be inflated: {e}"))?;
     // Cookie, then the length of the counts, which follow a head of 40 bytes.
     let counts = raw
@@ -387,11 +444,8 @@ mod tests {
             // Damage inside of the compressed part, which a checksum would hide from the decoder.
             let at_raw = at % raw.len();
             raw[at_raw] = to;
-            let mut again = vec![0; 8];
-            again[..4].copy_from_slice(&COMPRESSED_COOKIE.to_be_bytes());
-            let mut z = ZlibEncoder::new(&mut again, Compression::fast());
-            z.write_all(&raw).unwrap();
-            z.finish().unwrap();
+            let mut deflater = Deflater::new(CompressionStrategy::Default);
+            let again = super::packed(deflater.deflate(&raw).unwrap());
             let _ = decode(&STANDARD.encode(&again));
         }
     }
