@@ -2,12 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::alarm::Alarm;
@@ -85,33 +90,54 @@ impl Connector {
         timings: &mut ConnectTimings,
     ) -> Result<Wire, Cause> {
         let started = Instant::now();
-        let socket = self.socket().map_err(|e| Cause::Io(Doing::Socket, e))?;
-        let tcp = alarm.within(deadline, socket.connect(self.address)).await;
-        let tcp = tcp.ok_or(Cause::Timeout(Doing::Connect))?;
-        let tcp = tcp.map_err(|e| Cause::Io(Doing::Connect, e))?;
+        let wire = self.connect(alarm, deadline).await?;
         let connected = Instant::now();
         timings.connect = Some(connected - started);
         let Some(tls) = &self.tls else {
-            return Ok(Wire::Plain(tcp));
+            return Ok(wire);
         };
+        let tcp = wire
+            .into_tcp()
+            .map_err(|e| Cause::Io(Doing::Handshake, e))?;
         let stream = self.handshake(tls, tcp, alarm, deadline).await?;
         timings.tls = Some(connected.elapsed());
         Ok(stream)
     }
 
-    fn socket(&self) -> io::Result<TcpSocket> {
-        let socket = if self.address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
+    async fn connect(&self, alarm: &mut Alarm, deadline: Instant) -> Result<Wire, Cause> {
+        let failed = |error: io::Error| Cause::Io(Doing::Connect, error);
+        let socket = self.socket();
+        let socket = socket.map_err(|e| Cause::Io(Doing::Socket, e))?;
+        match net::connect(&socket, &self.address) {
+            Err(Errno::INPROGRESS) if !connected(&socket) => {}
+            Ok(()) | Err(Errno::INPROGRESS) => return Ok(Wire::fresh(socket)),
+            Err(error) => return Err(failed(error.into())),
+        }
+        let tcp = TcpStream::from_std(socket.into()).map_err(failed)?;
+        let writable = alarm.within(deadline, tcp.writable()).await;
+        writable
+            .ok_or(Cause::Timeout(Doing::Connect))?
+            .map_err(failed)?;
+        match tcp.take_error() {
+            Ok(None) => Ok(Wire::Plain(tcp)),
+            Ok(Some(error)) | Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn socket(&self) -> io::Result<OwnedFd> {
+        let family = match self.address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
         };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
         // A request is one write: holding back its end (Nagle) would only distort its latency.
-        socket.set_nodelay(true)?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
         if let Some(source) = self.source {
             // Else the kernel would choose the port now, one that nobody has from this address to anywhere. Where it
             // cannot wait (before Linux 4.2), it does that.
-            let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
-            socket.bind(SocketAddr::new(source, 0))?;
+            let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+            net::bind(&socket, &SocketAddr::new(source, 0))?;
         }
         Ok(socket)
     }
@@ -128,6 +154,17 @@ impl Connector {
         let stream = stream.ok_or(Cause::Timeout(Doing::Handshake))?;
         Ok(Wire::Tls(Box::new(stream.map_err(Cause::Tls)?)))
     }
+}
+
+/// Whether a connection that was begun is there already, as it is on the loopback device, where the handshake is over
+/// when the call returns. An error is left for the poller to find.
+fn connected(socket: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::OUT)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut polled, Some(&now)) == Ok(1) && polled[0].revents() == PollFlags::OUT
 }
 
 #[cfg(test)]
@@ -151,7 +188,7 @@ mod tests {
                 }
                 socket => socket.unwrap(),
             };
-            let bound = socket.local_addr().unwrap();
+            let bound = std::net::TcpStream::from(socket).local_addr().unwrap();
             assert_eq!(bound, SocketAddr::new(source.parse().unwrap(), 0));
         }
     }
