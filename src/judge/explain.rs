@@ -228,23 +228,27 @@ const CAPACITY: &str = "\
 capacity: the highest rate at which all of `expect` holds, at a fixed number of instances. `squall capacity`.
 
 What it checks
-  Each rate is a run of its own, with arrivals that do not wait for the service: beyond its capacity its queue grows by
-  the excess, second by second, and latency with it. `hold` x `resolution` must be more than the limit on latency, or
-  an overload by the resolution would not show; a scenario in which it is not is refused.
+  Each rate is a run of its own, with arrivals that do not wait for the service: beyond its capacity its queue grows
+  by the excess, second by second, and latency with it. `hold` x `resolution` must be more than the limit on latency,
+  or an overload by the resolution would not show; a scenario in which it is not is refused.
 
 How it decides
   Doubling from `from` (or `at-least`) until a rate fails, then halving the gap until it is as narrow as `resolution`
   (5%), then either side again: both must be seen twice, and runs that disagree are made again, up to five.
-  A rate holds if every verdict of its run passes, and does not if one fails. Anything else cannot be told: a saturated
-  generator is the end of what can be measured, not of the service, and makes INCONCLUSIVE, with what was seen to hold.
-  FAIL: a rate up to `at-least` (without it: `from`) was twice seen not to hold. PASS: one from there on was twice seen
-  to hold. Instances that came or went between runs make INCONCLUSIVE.
+  A rate holds if every verdict of its run passes, and does not if one fails. Anything else cannot be told: a
+  saturated generator is the end of what can be measured, not of the service, and makes INCONCLUSIVE, with what was
+  seen to hold.
+  FAIL: a rate up to `at-least` (without it: `from`) was twice seen not to hold. PASS: one from there on was twice
+  seen to hold. Instances that came or went between runs make INCONCLUSIVE.
   The Universal Scalability Law is fitted to six rates or more that hold, and explains only; a peak beyond 1.5 times
   the requests under way that were tested is not reported.
 
 How it can be wrong
   What holds for `hold` may not for an hour: caches fill, logs rotate, memory leaks.
-  A service that holds a higher rate than one that fails is not monotone: the lowest that fails counts, and it is said.";
+  A local target is started anew for each run; a `url` or `kubernetes` one may still be busy with the overload before
+  it: a warm-up (`run`) longer than it takes to calm down keeps that out of what is judged.
+  A service that holds a higher rate than one that fails is not monotone: the lowest that fails counts, and that is
+  said.";
 
 #[cfg(test)]
 mod tests {
