@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Trial, failed_share};
+use crate::judge::timeline::{Timeline, end_of, outcomes, steps};
 use crate::judge::words::{self, micros};
 use crate::judge::{Ruling, Summary, Verdict};
 use crate::record::{Ended, Micros, Record, RunPhase, What};
@@ -62,7 +63,8 @@ pub fn level(name: &str, record: &Record, summary: &Summary, verdicts: &[Verdict
     let own = scenario.capacity.as_ref().and_then(|c| c.level);
     let rate = own.map_or_else(|| scenario.traffic.iter().map(peak).sum(), |r| r.get());
     let (instances, most) = instances(record);
-    let (outcome, why) = outcome(summary, verdicts, instances, most);
+    let answered = answered_per_s(record);
+    let (outcome, why) = outcome(summary, verdicts, (instances, most), answered);
     let response = &summary.all.response;
     Level {
         name: name.into(),
@@ -70,7 +72,7 @@ pub fn level(name: &str, record: &Record, summary: &Summary, verdicts: &[Verdict
         outcome,
         why,
         instances,
-        answered_per_s: summary.all.throughput_per_s,
+        answered_per_s: answered,
         mean_us: response.mean_us,
         p50_us: response.p50_us,
         p99_us: response.p99_us,
@@ -83,6 +85,22 @@ fn peak(flow: &Flow) -> f64 {
         Load::Open(open) => open.stages.iter().map(|s| s.rate.get()).fold(0.0, f64::max),
         Load::Closed(_) => 0.0,
     }
+}
+
+/// Answers per second while requests were due. What an overloaded service still answers after that says nothing of the
+/// rate that it can answer.
+fn answered_per_s(record: &Record) -> f64 {
+    let timeline = Timeline::new(record);
+    let (mut answered, mut us) = (0, 0);
+    for index in timeline.judged() {
+        let interval = timeline.seconds[index];
+        // The last second of a schedule ends some milliseconds late.
+        if end_of(interval) <= timeline.schedule_end.saturating_add(100_000) {
+            us += end_of(interval) - interval.second.start_us;
+            answered += steps(interval).map(|(s, _)| outcomes(s).2).sum::<u64>();
+        }
+    }
+    answered as f64 * 1e6 / us.max(1) as f64
 }
 
 /// Instances ready when traffic began, and the most at any time until it ended.
@@ -111,8 +129,8 @@ fn instances(record: &Record) -> (Option<usize>, usize) {
 fn outcome(
     summary: &Summary,
     verdicts: &[Verdict],
-    instances: Option<usize>,
-    most: usize,
+    (instances, most): (Option<usize>, usize),
+    answered_per_s: f64,
 ) -> (Outcome, String) {
     let find = |ruling: Ruling| verdicts.iter().find(|v| v.verdict == ruling);
     let told = |v: &Verdict| format!("{}: {}", v.expectation, v.because);
@@ -138,7 +156,7 @@ fn outcome(
             let all = &summary.all;
             let why = format!(
                 "{} answered, p99 {}, {}",
-                words::rate(all.throughput_per_s),
+                words::rate(answered_per_s),
                 micros(all.response.p99_us),
                 failed_share(all.error_ratio)
             );

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::judge::testing::Dice;
-use crate::judge::testing::{Sim, expect_slo, flow, p99_below};
+use crate::judge::testing::{Sim, at, expect_slo, flow, p99_below};
 use crate::judge::{judge, summarize};
 use crate::record::What;
 use crate::scenario::Load;
@@ -241,6 +241,22 @@ fn a_level_is_what_its_record_shows() {
     let seen = level_of(&slow);
     assert_eq!(seen.outcome, Outcome::Fails);
     assert!(seen.why.contains("p99"), "{}", seen.why);
+    // Beyond its capacity of 150/s it falls behind, and answers the rest when no more is due.
+    let mut behind = calm.clone();
+    behind.drain = 12;
+    let mut i = 0;
+    behind.change(0.0, 20.0, |_, request| {
+        let answered = at(i as f64 / 150.0);
+        request.latency = answered.saturating_sub(request.due).max(10_000);
+        i += 1;
+    });
+    let seen = level_of(&behind);
+    assert_eq!(seen.outcome, Outcome::Fails);
+    assert!(
+        (145.0..=151.0).contains(&seen.answered_per_s),
+        "{}",
+        seen.answered_per_s
+    );
     let mut late = calm.clone();
     late.generator.lag_p99_us = 400_000;
     late.generator.lag_max_us = 400_000;
@@ -250,8 +266,7 @@ fn a_level_is_what_its_record_shows() {
     assert_eq!(level_of(&short).outcome, Outcome::Unclear);
     let mut scaled = calm;
     let ready = (1..=5).map(|i| format!("shop-{i}")).collect();
-    let at = crate::judge::testing::at(10.0);
-    scaled.push(at, What::Endpoints { ready });
+    scaled.push(at(10.0), What::Endpoints { ready });
     let seen = level_of(&scaled);
     assert_eq!(seen.outcome, Outcome::Unclear);
     assert!(seen.why.contains("from 3 to 5"), "{}", seen.why);

@@ -15,6 +15,8 @@ mod compare;
 mod markdown;
 mod series;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 /// What a result is of; the name of its part of `result.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
