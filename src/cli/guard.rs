@@ -17,7 +17,7 @@ pub struct Args {
     /// Its uid.
     #[arg(long)]
     uid: String,
-    /// A call that an undo takes, as `VERB RESOURCE.GROUP`; may be given several times.
+    /// A call that an undo takes, as `VERB RESOURCE.GROUP [in NAMESPACE]`; may be given several times.
     #[arg(long)]
     needs: Vec<String>,
 }

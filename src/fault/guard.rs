@@ -1,22 +1,21 @@
-//! Whether a fault may be made, and when the run must be given up: pure decisions.
+//! Whether a fault may be made: a pure decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::platform::Instance;
-use crate::record::{Interval, Micros, latency};
-use crate::scenario::{
-    AbortWhen, Bound, FaultKind, Guard, KeepReady, Limit, Metric, NODE_LABEL, OWNER_LABEL,
-};
+use crate::scenario::{FaultKind, Guard, KeepReady, NAMESPACE_LABEL, NODE_LABEL, OWNER_LABEL};
 
 /// So many places of each owner; where a platform has no owners, all are one's.
 pub type Places = BTreeMap<String, usize>;
 
+/// What makes the instance; in another namespace than the target's one of the same name is another.
 fn owner(instance: &Instance) -> String {
-    instance
-        .labels
-        .get(OWNER_LABEL)
-        .cloned()
-        .unwrap_or_default()
+    let label = |name| instance.labels.get(name).map(String::as_str);
+    let owner = label(OWNER_LABEL).unwrap_or_default();
+    match label(NAMESPACE_LABEL) {
+        Some(namespace) => format!("{namespace}/{owner}"),
+        None => owner.into(),
+    }
 }
 
 /// The places that these instances fill.
@@ -37,9 +36,16 @@ pub fn places(instances: &[Instance]) -> Places {
 /// All that a fault takes away, whoever was chosen: what stands on the node, what the workload loses.
 pub fn struck(kind: &FaultKind, victims: &[Instance], instances: &[Instance]) -> Vec<Instance> {
     let alive = instances.iter().filter(|i| i.alive);
+    // A node that is lost takes all that stand on it; nothing else reaches into another namespace.
+    let lost = matches!(kind, FaultKind::NodeLoss { .. });
     let of_same = |label: &str, i: &Instance| {
         let wanted = i.labels.get(label);
-        wanted.is_some() && victims.iter().any(|v| v.labels.get(label) == wanted)
+        let same_place =
+            |v: &Instance| lost || v.labels.get(NAMESPACE_LABEL) == i.labels.get(NAMESPACE_LABEL);
+        wanted.is_some()
+            && victims
+                .iter()
+                .any(|v| v.labels.get(label) == wanted && same_place(v))
     };
     if kind.is_of_node() {
         let mut all = victims.to_vec();
@@ -130,140 +136,10 @@ fn enough<'a>(
     ))
 }
 
-/// Watches the seconds of traffic for the guard's abort conditions.
-///
-/// A condition must hold in so many seconds one after the other. A second without traffic (nothing ended, nothing
-/// in flight) neither adds to that nor breaks it. A second in which requests are in flight and none has ended is a
-/// service that hangs: errors count as 100%, latency as longer than any limit, throughput as zero; a hang must
-/// not keep the guard from seeing what a crash would show it.
-pub struct AbortMonitor {
-    conditions: Vec<Condition>,
-}
-
-struct Condition {
-    when: AbortWhen,
-    /// Seconds that it must hold.
-    needed: u64,
-    /// Seconds that it has held.
-    held: u64,
-    /// Since when.
-    since: Micros,
-}
-
-impl AbortMonitor {
-    /// A monitor of these conditions.
-    pub fn new(conditions: &[AbortWhen]) -> Self {
-        let condition = |when: &AbortWhen| Condition {
-            when: when.clone(),
-            needed: (when.lasts.as_secs_f64().ceil() as u64).max(1),
-            held: 0,
-            since: 0,
-        };
-        let conditions = conditions.iter().map(condition).collect();
-        Self { conditions }
-    }
-
-    /// Takes in a second of traffic; the reason to abort, once there is one.
-    pub fn observe(&mut self, interval: &Interval) -> Option<String> {
-        let second = &interval.second;
-        let mut reason = None;
-        for condition in &mut self.conditions {
-            let bound = condition.when.bound;
-            let Some(value) = measure(bound.metric, interval) else {
-                continue;
-            };
-            if !holds(bound, value) {
-                condition.held = 0;
-                continue;
-            }
-            if condition.held == 0 {
-                condition.since = second.start_us;
-            }
-            condition.held += 1;
-            if condition.held >= condition.needed && reason.is_none() {
-                reason = Some(format!(
-                    "abort-when {}: it held from {:.1} s to {:.1} s, in the last second {} was {}",
-                    condition.when.text,
-                    condition.since as f64 / 1e6,
-                    second.end_us as f64 / 1e6,
-                    bound.metric,
-                    show(bound.metric, value),
-                ));
-            }
-        }
-        reason
-    }
-}
-
-/// The metric over one second, in the unit of its limit (microseconds, fraction, per second). `None`: the second
-/// says nothing about it.
-fn measure(metric: Metric, interval: &Interval) -> Option<f64> {
-    let second = &interval.second;
-    let (mut ended, mut failed, mut answered, mut in_flight) = (0, 0, 0, 0);
-    for step in &second.steps {
-        in_flight += step.in_flight;
-        for (outcome, &n) in &step.ended {
-            ended += n;
-            failed += if outcome.failed() { n } else { 0 };
-            answered += if outcome.answered() { n } else { 0 };
-        }
-    }
-    if ended == 0 && in_flight == 0 {
-        return None;
-    }
-    let hangs = ended == 0;
-    match metric {
-        Metric::Errors if hangs => Some(1.0),
-        Metric::Errors => Some(failed as f64 / ended as f64),
-        Metric::Throughput => {
-            let seconds = second.end_us.saturating_sub(second.start_us) as f64 / 1e6;
-            (seconds > 0.0).then(|| answered as f64 / seconds)
-        }
-        _ if hangs => Some(f64::INFINITY),
-        Metric::Percentile(_) | Metric::Mean | Metric::Max => {
-            let mut all = latency();
-            all.auto(true);
-            let responses = interval.histograms.iter().flat_map(|h| &h.response);
-            for (_, histogram) in responses.filter(|(outcome, _)| outcome.in_latency()) {
-                // Cannot fail: the sum resizes itself.
-                let _ = all.add(histogram);
-            }
-            if all.is_empty() {
-                return None;
-            }
-            Some(match metric {
-                Metric::Percentile(p) => all.value_at_quantile(p / 100.0) as f64,
-                Metric::Mean => all.mean(),
-                _ => all.max() as f64,
-            })
-        }
-    }
-}
-
-fn holds(bound: Bound, value: f64) -> bool {
-    let limit = match bound.limit {
-        Limit::Time(time) => time.as_secs_f64() * 1e6,
-        Limit::Share(share) => share.get(),
-        Limit::Rate(rate) => rate.get(),
-    };
-    bound.op.holds(value, limit)
-}
-
-fn show(metric: Metric, value: f64) -> String {
-    match metric {
-        Metric::Errors => format!("{:.1}%", value * 100.0),
-        Metric::Throughput => format!("{value:.1}/s"),
-        _ if value.is_infinite() => "without end (requests in flight, none answered)".into(),
-        _ => format!("{:.1}ms", value / 1000.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Outcome, StepHistograms, StepSecond, TrafficSecond};
-    use crate::scenario::Op;
-    use crate::scenario::units::{Rate, Ratio};
+    use crate::scenario::units::Ratio;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -378,6 +254,32 @@ mod tests {
     }
 
     #[test]
+    fn one_of_the_same_name_in_another_namespace_is_another() {
+        let mut all = instances(&[true; 4]);
+        for (n, instance) in all.iter_mut().enumerate() {
+            let labels = [(OWNER_LABEL, "Deployment/web"), (NODE_LABEL, "n1")];
+            instance.labels = labels.map(|(k, v)| (k.into(), v.into())).into();
+            if n >= 2 {
+                let label = (NAMESPACE_LABEL.to_string(), "backend".to_string());
+                instance.labels.extend([label]);
+            }
+        }
+        let taken = |kind: &FaultKind| struck(kind, &all[2..3], &all).len();
+        let deadline = Duration::from_secs(1);
+        assert_eq!(taken(&FaultKind::Scale { replicas: 0 }), 2);
+        assert_eq!(taken(&FaultKind::Drain { deadline }), 2);
+        let (down, up) = (String::new(), String::new());
+        assert_eq!(taken(&FaultKind::NodeLoss { down, up }), 4);
+        let guard = Guard {
+            keep_ready: Some(KeepReady::Count(1)),
+            ..Default::default()
+        };
+        assert_eq!(allow(&guard, &all, &all[2..3], 0, &places(&all)), Ok(()));
+        let error = allow(&guard, &all, &all[2..], 0, &places(&all)).unwrap_err();
+        assert!(error.contains("backend/Deployment/web"), "{error}");
+    }
+
+    #[test]
     fn no_more_injections_than_allowed() {
         let guard = Guard {
             max_faults: Some(2),
@@ -386,124 +288,5 @@ mod tests {
         assert_eq!(allow(&guard, &[], &[], 1, &Places::new()), Ok(()));
         let error = allow(&guard, &[], &[], 2, &Places::new()).unwrap_err();
         assert_eq!(error, "max-faults 2: 2 injections were made already");
-    }
-
-    /// A second: requests that ended well and badly, those in flight, and the response time of those that ended.
-    fn second(n: u64, ok: u64, refused: u64, in_flight: u64, ms: u64) -> Interval {
-        let mut step = StepSecond {
-            in_flight,
-            ..Default::default()
-        };
-        let mut all = StepHistograms::default();
-        for (outcome, count) in [(Outcome::Ok, ok), (Outcome::Refused, refused)] {
-            if count > 0 {
-                step.ended.insert(outcome, count);
-                let mut h = latency();
-                h.record_n(ms * 1000, count).unwrap();
-                all.response.insert(outcome, h);
-            }
-        }
-        let (start_us, end_us) = (n * 1_000_000, (n + 1) * 1_000_000);
-        let second = TrafficSecond {
-            start_us,
-            end_us,
-            steps: vec![step],
-            ..Default::default()
-        };
-        Interval {
-            second,
-            histograms: vec![all],
-        }
-    }
-
-    /// The number of the second that aborts.
-    fn aborts(
-        metric: Metric,
-        op: Op,
-        limit: Limit,
-        lasts: u64,
-        seconds: &[(u64, u64, u64, u64)],
-    ) -> Option<usize> {
-        let when = AbortWhen {
-            text: "this".into(),
-            bound: Bound { metric, op, limit },
-            lasts: Duration::from_secs(lasts),
-        };
-        let mut monitor = AbortMonitor::new(&[when]);
-        seconds
-            .iter()
-            .enumerate()
-            .position(|(n, &(ok, refused, in_flight, ms))| {
-                monitor
-                    .observe(&second(n as u64, ok, refused, in_flight, ms))
-                    .is_some()
-            })
-    }
-
-    const WELL: (u64, u64, u64, u64) = (100, 0, 2, 10);
-    const BAD: (u64, u64, u64, u64) = (40, 60, 2, 10);
-    const HALF: (u64, u64, u64, u64) = (50, 50, 2, 10);
-    const IDLE: (u64, u64, u64, u64) = (0, 0, 0, 0);
-    const HANG: (u64, u64, u64, u64) = (0, 0, 9, 0);
-    const DEAD: (u64, u64, u64, u64) = (0, 99, 0, 1);
-
-    #[test]
-    fn errors_abort_when_they_hold_in_every_second_for_so_long() {
-        let half = Limit::Share(Ratio::fraction(0.5));
-        let errors = |seconds: &[_]| aborts(Metric::Errors, Op::More, half, 3, seconds);
-        assert_eq!(
-            errors(&[WELL, BAD, BAD, WELL, BAD, BAD, BAD, WELL]),
-            Some(6)
-        );
-        assert_eq!(errors(&[BAD, BAD, HALF, BAD, BAD]), None);
-        assert_eq!(errors(&[BAD, IDLE, BAD, IDLE, BAD]), Some(4));
-        assert_eq!(errors(&[IDLE; 10]), None);
-        assert_eq!(errors(&[WELL, HANG, HANG, HANG]), Some(3));
-        assert_eq!(errors(&[BAD, HANG, DEAD]), Some(2));
-    }
-
-    #[test]
-    fn latency_aborts_on_slowness_and_on_a_hang_but_not_on_refusals() {
-        let slow = (100, 0, 2, 900);
-        let limit = Limit::Time(Duration::from_millis(500));
-        let p99 = |seconds: &[_]| aborts(Metric::Percentile(99.0), Op::More, limit, 2, seconds);
-        assert_eq!(p99(&[WELL, slow, slow]), Some(2));
-        assert_eq!(p99(&[WELL, slow, WELL, slow]), None);
-        assert_eq!(p99(&[slow, HANG]), Some(1));
-        // Refused requests say nothing about latency: they neither add nor break.
-        assert_eq!(p99(&[slow, DEAD, slow]), Some(2));
-        assert_eq!(p99(&[DEAD; 5]), None);
-        let mean = |seconds: &[_]| aborts(Metric::Mean, Op::AtLeast, limit, 1, seconds);
-        assert_eq!(mean(&[WELL, slow]), Some(1));
-        let max = |seconds: &[_]| aborts(Metric::Max, Op::More, limit, 0, seconds);
-        assert_eq!(max(&[WELL, slow]), Some(1));
-    }
-
-    #[test]
-    fn throughput_aborts_when_it_falls_but_not_before_there_is_traffic() {
-        let limit = Limit::Rate(Rate::per_second(50.0));
-        let falls = |seconds: &[_]| aborts(Metric::Throughput, Op::Less, limit, 2, seconds);
-        assert_eq!(falls(&[IDLE, IDLE, WELL, WELL]), None);
-        assert_eq!(falls(&[WELL, HANG, DEAD]), Some(2));
-        assert_eq!(falls(&[WELL, HALF, BAD, BAD]), Some(3));
-    }
-
-    #[test]
-    fn the_reason_says_since_when_and_how_bad() {
-        let when = AbortWhen {
-            text: "errors > 50% for 2s".into(),
-            bound: Bound {
-                metric: Metric::Errors,
-                op: Op::More,
-                limit: Limit::Share(Ratio::fraction(0.5)),
-            },
-            lasts: Duration::from_secs(2),
-        };
-        let mut monitor = AbortMonitor::new(&[when]);
-        assert_eq!(monitor.observe(&second(4, 40, 60, 0, 1)), None);
-        assert_eq!(
-            monitor.observe(&second(5, 20, 80, 0, 1)).unwrap(),
-            "abort-when errors > 50% for 2s: it held from 4.0 s to 6.0 s, in the last second errors was 80.0%"
-        );
     }
 }

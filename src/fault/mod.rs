@@ -3,6 +3,7 @@
 //! The first three are pure decisions. What a fault does to an instance is the platform's; what it meant for users
 //! is for `judge`. Nothing here generates load.
 
+mod abort;
 mod guard;
 mod injector;
 mod ledger;
@@ -10,7 +11,8 @@ mod schedule;
 mod select;
 mod undo;
 
-pub use guard::{AbortMonitor, Places, allow, places, struck};
+pub use abort::AbortMonitor;
+pub use guard::{Places, allow, places, struck};
 pub use injector::Injector;
 pub use ledger::{Ledger, LedgerError, Pending};
 pub use schedule::{Occurrence, occurrences};

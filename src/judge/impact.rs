@@ -286,6 +286,7 @@ pub(crate) fn summarize(
         injection: injection.number,
         name: injection.name.clone(),
         fault: injection.fault.clone(),
+        effect: injection.effect,
         stage: injection.stage,
         detail: injection.detail.clone(),
         instances: injection.instances.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::record::{FaultEvent, FaultStage, Micros, Record, UndoEvent, What};
-use crate::scenario::{Effect, FaultKind};
+use crate::scenario::{Effect, FaultKind, NAMESPACE_LABEL};
 
 /// One injection of a fault.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Injection {
     }
     /// Whether the instance is gone afterwards.
     pub fn ends_instance(&self) -> bool {
-        matches!(self.effect, Effect::Death | Effect::Retirement)
+        self.effect.ends_instance()
     }
     /// Whether a balancer that watches readiness must take the instance out: it is gone, or answers nothing.
     pub fn must_leave_endpoints(&self) -> bool {
@@ -87,10 +87,14 @@ pub(crate) fn injections(record: &Record) -> Vec<Injection> {
     found.into_values().collect()
 }
 
-/// What an injection does to an instance. One that the scenario does not know, as in a record put together by hand, asks
-/// nothing of the system and may have hidden anything.
+/// What an injection does to an instance of the target. One that the scenario does not know, as in a record put together
+/// by hand, asks nothing of the system and may have hidden anything; so does one in another namespace: what becomes of
+/// those pods is not in the record, and to the target it is something that it can no longer reach.
 pub(crate) fn effect_of(record: &Record, event: &FaultEvent) -> Effect {
-    kind_of(record, event).map_or(Effect::Loss, FaultKind::effect)
+    let spec = record.header.scenario.faults.get(event.spec);
+    let elsewhere = spec.is_some_and(|s| s.select.labels.contains_key(NAMESPACE_LABEL));
+    let kind = kind_of(record, event).filter(|_| !elsewhere);
+    kind.map_or(Effect::Loss, FaultKind::effect)
 }
 
 /// What was injected, where the scenario has such a fault.

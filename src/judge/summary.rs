@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Ended, FaultStage, Host, Level, Micros, Outcome, Sample};
-use crate::scenario::FaultPhase;
+use crate::scenario::{Effect, FaultPhase};
 
 /// The run in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,6 +160,8 @@ pub struct FaultSummary {
     pub name: String,
     /// The kind's name.
     pub fault: String,
+    /// What it does to an instance.
+    pub effect: Effect,
     /// Last stage reached.
     pub stage: FaultStage,
     /// Why refused or failed.

@@ -46,6 +46,15 @@ pub struct Rollouts {
     pub under_way: bool,
 }
 
+/// What stands around the target and should not suffer, as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Nodes that are not ready.
+    pub nodes_not_ready: Vec<String>,
+    /// Workloads that no fault was meant for, which had all their instances ready and have no longer.
+    pub others_degraded: Vec<String>,
+}
+
 /// Where traffic goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -203,6 +212,10 @@ pub trait Platform: Send + Sync {
     /// The rollouts of the target's workloads; a platform without such a thing has none.
     fn rollouts(&self) -> Rollouts {
         Rollouts::default()
+    }
+    /// What stands around the target; a platform with nothing around it has nothing to show.
+    fn surroundings(&self) -> Surroundings {
+        Surroundings::default()
     }
     /// What undoing the change takes; `None` where nothing can be undone (a kill).
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError>;

@@ -145,11 +145,9 @@ pub(super) fn milestones(fault: &FaultSummary) -> Vec<Milestone> {
     let Some(zero) = fault.injected_us else {
         return Vec::new();
     };
-    let replaced = matches!(fault.fault.as_str(), "kill" | "stop" | "pod-kill" | "evict");
-    let ready = if replaced {
-        "replacement ready"
-    } else {
-        "ready again"
+    let ready = match fault.effect.ends_instance() {
+        true => "replacement ready",
+        false => "ready again",
     };
     let all = [
         ("first error", fault.first_error_us),
@@ -203,5 +201,27 @@ pub(super) fn fault_story(fault: &FaultSummary) -> String {
         outcome
     } else {
         format!("{}; {outcome}", steps.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+    use crate::scenario::Effect;
+
+    #[test]
+    fn who_is_gone_is_replaced_and_who_stays_is_ready_again() {
+        for (effect, says) in [
+            (Effect::Retirement, "replacement ready"),
+            (Effect::Restart, "ready again"),
+        ] {
+            let fault = FaultSummary {
+                effect,
+                ..fixture::kill().summary.faults.remove(0)
+            };
+            let story = fault_story(&fault);
+            assert!(story.contains(says), "{effect:?}: {story}");
+        }
     }
 }

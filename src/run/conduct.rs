@@ -19,6 +19,9 @@ use crate::record::{
 use crate::scenario::Scenario;
 use crate::traffic;
 
+/// What stands around the target is looked at so often.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Runs the scenario and leaves a finished record. Gives what could not be undone.
 pub async fn conduct(
     scenario: Arc<Scenario>,
@@ -30,7 +33,8 @@ pub async fn conduct(
     let clock = Clock::start();
     let (sink, entries) = Sink::new(clock);
     let (mut shown, live) = Shown::new(&scenario, progress, clock);
-    let (breach, monitor) = abort_tap(&scenario);
+    let (breached, breach) = watch::channel(None);
+    let monitor = abort_tap(&scenario, breached.clone());
     let unwritable = |e: &dyn std::fmt::Display| {
         RunError::BadInput(format!("cannot write into {}: {e}", dir.display()))
     };
@@ -56,6 +60,7 @@ pub async fn conduct(
         platform,
         injector: Arc::new(Mutex::new(injector)),
         interrupts: interrupts.asked(),
+        breached,
         breach,
         record_failed: recorder.failed(),
     };
@@ -88,6 +93,7 @@ struct Conductor {
     platform: Arc<dyn Platform>,
     injector: Arc<Mutex<Injector>>,
     interrupts: watch::Receiver<Option<String>>,
+    breached: watch::Sender<Option<String>>,
     breach: watch::Receiver<Option<String>>,
     record_failed: watch::Receiver<Option<String>>,
 }
@@ -135,9 +141,11 @@ impl Conductor {
         self.phase_at(engine.started_at(), RunPhase::Traffic);
         let cancel = CancellationToken::new();
         let faults = self.spawn_faults(engine.started_at(), cancel.clone());
+        let looks = self.spawn_looks();
 
         let stop = self.watch(&mut engine).await;
         cancel.cancel();
+        looks.abort();
         if let Err(error) = faults.await {
             // The ledger has what was begun; undo_all takes it back.
             self.sink
@@ -181,6 +189,21 @@ impl Conductor {
         let start = self.sink.clock().instant(traffic_start);
         let length = self.scenario.duration();
         tokio::spawn(async move { injector.lock().await.run(start, length, cancel).await })
+    }
+
+    /// Looks around the target each second, for the guard's abort conditions on what is seen there.
+    fn spawn_looks(&self) -> tokio::task::JoinHandle<()> {
+        let mut monitor = AbortMonitor::new(&self.scenario.guard.abort_when);
+        let (platform, breached) = (self.platform.clone(), self.breached.clone());
+        let clock = self.sink.clock();
+        tokio::spawn(async move {
+            while monitor.looks() {
+                if let Some(breach) = monitor.look(&platform.surroundings(), clock.now()) {
+                    breached.send_replace(Some(breach));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })
     }
 
     /// Ready when somebody or something wants the run to end.
@@ -258,16 +281,14 @@ fn header(scenario: &Scenario, seed: u64, clock: Clock) -> Header {
     }
 }
 
-/// Tells when one of the guard's abort conditions holds.
-fn abort_tap(scenario: &Scenario) -> (watch::Receiver<Option<String>>, Tap) {
-    let (tx, rx) = watch::channel(None);
+/// Tells when one of the guard's abort conditions on the traffic holds.
+fn abort_tap(scenario: &Scenario, breached: watch::Sender<Option<String>>) -> Tap {
     let mut monitor = AbortMonitor::new(&scenario.guard.abort_when);
-    let tap: Tap = Box::new(move |entry| {
+    Box::new(move |entry| {
         if let TapEntry::Interval(interval) = entry
             && let Some(breach) = monitor.observe(interval)
         {
-            tx.send_replace(Some(breach));
+            breached.send_replace(Some(breach));
         }
-    });
-    (rx, tap)
+    })
 }

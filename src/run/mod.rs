@@ -15,6 +15,7 @@ mod plan;
 mod progress;
 mod series;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::platform::url::UrlPlatform;
 use crate::platform::{Platform, PlatformError};
 use crate::record::{Record, Sink};
 use crate::report::{self, Judged, Style};
-use crate::scenario::{Scenario, Target};
+use crate::scenario::{AbortOn, FaultKind, NAMESPACE_LABEL, Scenario, Seen, Target};
 
 pub use capacity::capacity;
 pub use hold::{TAKEN, hold};
@@ -159,6 +160,29 @@ fn finish(dir: PathBuf, undo_failures: Vec<String>) -> Result<Finished, RunError
     Ok(finished)
 }
 
+/// The faults of the target's namespace, and those of each other.
+fn by_namespace(scenario: &Scenario) -> (Vec<FaultKind>, BTreeMap<String, Vec<FaultKind>>) {
+    let (mut own, mut elsewhere) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+    for fault in &scenario.faults {
+        let list = match fault.select.labels.get(NAMESPACE_LABEL) {
+            Some(namespace) => elsewhere.entry(namespace.clone()).or_default(),
+            None => &mut own,
+        };
+        list.push(fault.kind.clone());
+    }
+    (own, elsewhere)
+}
+
+/// What the guard's abort conditions are on, besides the traffic.
+fn seen(scenario: &Scenario) -> BTreeSet<Seen> {
+    let all = scenario.guard.abort_when.iter();
+    all.filter_map(|when| match when.on {
+        AbortOn::Seen { what, .. } => Some(what),
+        AbortOn::Bound(_) => None,
+    })
+    .collect()
+}
+
 /// The platform that a scenario asks for.
 fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dyn Platform> {
     match &scenario.target {
@@ -171,10 +195,13 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
         )),
         Target::Url(target) => Arc::new(UrlPlatform::new(target.clone(), sink)),
         Target::Kubernetes(target) => {
+            let (faults, elsewhere) = by_namespace(scenario);
             let asked = Asked {
                 run: scenario.name.clone(),
-                faults: scenario.faults.iter().map(|f| f.kind.clone()).collect(),
+                faults,
+                elsewhere,
                 limits: Limits::of(&scenario.guard),
+                looks_at: seen(scenario),
                 base_dir: scenario.base_dir.clone(),
             };
             Arc::new(Unconnected::new(target.clone(), asked, sink))

@@ -215,8 +215,12 @@ fn guard(guard: &Guard) -> Vec<String> {
         .map(|n| format!("only pods in namespace {} are broken", n.join(", ")));
     let classes = guard.priority_classes.iter();
     let classes = classes.map(|c| format!("pods of priority class {c} may be broken too"));
+    let opt_in = guard.opt_in.as_ref().map(|label| {
+        format!("only pods with the label {label}, or of a workload with it, are broken")
+    });
     let lines = keep.into_iter().chain(most).chain(abort);
-    lines.chain(namespaces).chain(classes).collect()
+    let cluster = namespaces.into_iter().chain(classes).chain(opt_in);
+    lines.chain(cluster).collect()
 }
 
 fn capacity(search: &Capacity) -> String {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::model::{
-    AbortWhen, Bound, JsonOp, KeepReady, Limit, Metric, Op, Pick, StatusMatch, Think,
-};
+use super::model::{Bound, JsonOp, KeepReady, Limit, Metric, Op, Pick, StatusMatch, Think};
 use super::problem::nearest;
 use super::units::{Rate, Ratio, Size, parse_duration};
+
+mod abort;
+
+pub use abort::{ABORT, abort_when};
 
 /// Why an expression could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +37,6 @@ impl Wrong {
 /// What a bound looks like.
 pub const BOUND: &str =
     "METRIC OP LIMIT, such as p99 < 250ms, mean < 50ms, errors < 0.1% or throughput > 450/s";
-/// What an abort condition looks like.
-pub const ABORT: &str = "METRIC OP LIMIT for DURATION, such as errors > 50% for 10s";
 /// What a condition of an injection looks like.
 pub const WHEN: &str = "ready OP COUNT, such as ready >= 5";
 /// What a think time looks like.
@@ -162,26 +162,15 @@ fn check_sense(metric: Metric, op: Op, limit: Limit, text: &str) -> Result<(), W
     Ok(())
 }
 
-/// Parses `errors > 50% for 10s`.
-pub fn abort_when(text: &str) -> Result<AbortWhen, Wrong> {
-    let (left, right) = text.split_once(" for ").ok_or_else(|| {
-        Wrong::new(
-            format!("`{}` does not say for how long", text.trim()),
-            ABORT,
-        )
-    })?;
-    let lasts = parse_duration(right)
-        .ok()
-        .filter(|lasts| *lasts >= Duration::from_secs(1))
-        .ok_or_else(|| {
-            let message = format!("`{}` is not a duration of at least 1s", right.trim());
-            Wrong::new(message, ABORT)
-        })?;
-    Ok(AbortWhen {
-        text: text.trim().to_string(),
-        bound: bound(left)?,
-        lasts,
-    })
+/// Parses the label `squall.dev/allow=true`.
+pub fn label(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.trim().split_once('=')?;
+    let is = |text: &str, also: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+    };
+    let right = !key.is_empty() && is(key, "-_./") && is(value, "-_.");
+    right.then(|| (key.to_string(), value.to_string()))
 }
 
 /// Parses `ready >= 5`.
@@ -428,14 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn abort_conditions_and_think_times() {
-        let abort = abort_when("errors > 50% for 10s").unwrap();
-        assert_eq!(
-            (abort.bound.op, abort.lasts),
-            (Op::More, Duration::from_secs(10))
-        );
-        assert!(abort_when("errors > 50%").is_err());
-        assert!(abort_when("errors > 50% for 10").is_err());
+    fn think_times() {
         let s = Duration::from_secs;
         assert_eq!(think("1s..3s"), Ok(Think::Uniform(s(1), s(3))));
         assert_eq!(think("exp(2s)"), Ok(Think::Exponential(s(2))));

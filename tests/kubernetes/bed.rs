@@ -127,12 +127,17 @@ impl Bed {
 
     /// Deployment and Service `web`, rolled out.
     pub fn web(&self, namespace: &str, replicas: u32, command: &str) {
+        self.web_of(namespace, replicas, IMAGE, command);
+    }
+
+    /// The same, of this image.
+    pub fn web_of(&self, namespace: &str, replicas: u32, image: &str, command: &str) {
         self.apply(&serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
                 "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
                     "terminationGracePeriodSeconds": 10,
-                    "containers": [{"name": "web", "image": IMAGE, "imagePullPolicy": "Never",
+                    "containers": [{"name": "web", "image": image, "imagePullPolicy": "Never",
                         "command": ["/bin/sh", "-c", command],
                         "ports": [{"name": "http", "containerPort": 8080}],
                         "readinessProbe": {"httpGet": {"path": "/index.html", "port": "http"}, "periodSeconds": 1}}]}}}}));

@@ -8,11 +8,25 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, DEMO, SERVE, script, until};
 use crate::harness::with_bed;
+use crate::strain::processes;
 use crate::whole::run_of;
 
 /// What is broken, each for longer than the run lives.
 const FAULTS: &str =
     "  - { at: 2s, for: 2m, scale: { replicas: 1 } }\n  - { at: 3s, for: 2m, cordon: {} }\n";
+
+/// Each way to leave something behind: a process in a pod, an object, a mark on a pod, a node, a workload. The load
+/// tells the stresses of different runs apart.
+fn every_fault(n: usize) -> String {
+    format!(
+        "  - {{ at: 1s, for: 2m, cpu-stress: {{ load: {}% }} }}\n  - {{ at: 1s, for: 2m, partition: {{}} }}\n{FAULTS}",
+        n + 1
+    )
+}
+
+fn stresses(n: usize) -> usize {
+    processes(&format!("--load {}%", n + 1)).len()
+}
 
 fn scenario(namespace: &str, kubeconfig: Option<&Path>, guardian: &str, faults: &str) -> String {
     let kubeconfig = kubeconfig.map_or(String::new(), |p| format!("kubeconfig: {}, ", p.display()));
@@ -32,7 +46,7 @@ fn of_demo() -> String {
 pub fn prepared(bed: &Bed, name: &str) -> String {
     let ns = bed.namespace(name);
     bed.load_demo();
-    bed.web(&ns, 3, SERVE);
+    bed.web_of(&ns, 3, DEMO, SERVE);
     let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
     let role = std::fs::read_to_string(role).unwrap().replace("shop", &ns);
     let dir = tempfile::tempdir().unwrap();
@@ -52,18 +66,19 @@ fn local(bed: &Bed, ns: &str, dir: &Path, guardian: &str, faults: &str) -> Child
 }
 
 /// Squall as a pod of the cluster, which finds image and account of its guardian by itself.
-fn in_pod(bed: &Bed, ns: &str) {
-    let scenario = scenario(ns, None, "pull: never", FAULTS);
+fn in_pod(bed: &Bed, ns: &str, faults: &str) {
+    let scenario = scenario(ns, None, "pull: never", faults);
     bed.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "scenario", "namespace": ns}, "data": {"scenario.yaml": scenario}}));
-    bed.apply(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run", "namespace": ns},
-        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"app.kubernetes.io/managed-by": "squall"}}, "spec": {
+    bed.apply(&json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "run", "namespace": ns, "labels": {"test": "run"}},
+        "spec": {
             "serviceAccountName": "squall", "restartPolicy": "Never",
             "tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}],
             "volumes": [{"name": "scenario", "configMap": {"name": "scenario"}}],
             "containers": [{"name": "squall", "image": DEMO, "imagePullPolicy": "Never",
                 "command": ["/bin/squall", "run", "-q", "/scenario/scenario.yaml", "--out", format!("/tmp/{ns}")],
-                "volumeMounts": [{"name": "scenario", "mountPath": "/scenario"}]}]}}}}));
+                "volumeMounts": [{"name": "scenario", "mountPath": "/scenario"}]}]}}));
 }
 
 /// The process of a pod, as this machine sees it.
@@ -97,7 +112,7 @@ pub fn objects(bed: &Bed, ns: &str) -> Value {
             .unwrap_or_default()
             .to_string();
         // The test's own.
-        if name == "run" || name == "scenario" {
+        if name == "scenario" {
             continue;
         }
         object.as_object_mut().unwrap().remove("status");
@@ -105,7 +120,7 @@ pub fn objects(bed: &Bed, ns: &str) -> Value {
         kept.push(object);
     }
     // Pods are replaced when replicas go and come: as many of each kind, and none of squall's.
-    let pods = bed.json(&["-n", ns, "get", "pods", "-l", "job-name!=run"]);
+    let pods = bed.json(&["-n", ns, "get", "pods", "-l", "test!=run"]);
     let mut labels: Vec<String> = pods["items"]
         .as_array()
         .unwrap()
@@ -188,10 +203,23 @@ fn draws(mut state: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
+/// How squall is killed.
 enum Run {
+    /// Its process on this machine.
     Local(Child),
+    /// Its process in a pod.
+    InPod,
+    /// The pod it runs in, without grace.
     Pod,
 }
+
+/// What a kill must have found in force at least once, or the test does not test; by words of the ledger.
+const IN_FORCE: [&str; 4] = [
+    "\"Deployment\"",
+    "\"Node\"",
+    "\"NetworkPolicy\"",
+    "a stress",
+];
 
 #[test]
 #[ignore = "needs a real cluster: root, Debian"]
@@ -211,44 +239,57 @@ fn killed_at_ten_random_moments_it_leaves_nothing_in_the_cluster() {
         let begun = Instant::now();
         let mut runs: Vec<(usize, Duration, Run)> = Vec::new();
         for (n, ns) in names.iter().enumerate() {
-            let moment = Duration::from_millis(500 + draw(30_000));
+            let moment = Duration::from_millis(500 + draw(40_000));
             let run = if n % 2 == 0 {
                 let dir: PathBuf = dir.path().join(ns);
                 std::fs::create_dir(&dir).unwrap();
-                Run::Local(local(&bed, ns, &dir, &of_demo(), FAULTS))
+                Run::Local(local(&bed, ns, &dir, &of_demo(), &every_fault(n)))
             } else {
-                in_pod(&bed, ns);
-                Run::Pod
+                in_pod(&bed, ns, &every_fault(n));
+                if n % 4 == 1 { Run::InPod } else { Run::Pod }
             };
             runs.push((n, begun.elapsed() + moment, run));
         }
         runs.sort_by_key(|r| r.1);
-        let (mut killed, mut hit) = (Vec::new(), 0);
+        let (mut killed, mut found) = (Vec::new(), Vec::new());
         for (n, due, run) in runs {
             std::thread::sleep(due.saturating_sub(begun.elapsed()));
             let ns = &names[n];
-            let in_force = ledger(&bed, ns);
-            hit += usize::from(in_force.len() > 2);
+            let mut in_force = ledger(&bed, ns);
+            if stresses(n) > 0 {
+                in_force += " and a stress";
+            }
             let at = Instant::now();
             match run {
                 Run::Local(mut child) => {
                     child.kill().unwrap();
                     child.wait().unwrap();
                 }
-                Run::Pod => {
+                Run::InPod => {
                     until("the pod's process", || process_in_pod(ns).is_some());
                     kill_9(process_in_pod(ns).unwrap());
                 }
+                Run::Pod => drop(bed.kubectl(&[
+                    "-n",
+                    ns,
+                    "delete",
+                    "pod",
+                    "run",
+                    "--grace-period=0",
+                    "--force",
+                ])),
             }
             eprintln!(
                 "{ns}: killed at {:.1} s with {in_force:?} to undo",
                 at.duration_since(begun).as_secs_f64()
             );
             killed.push((n, at));
+            found.push(in_force);
         }
         let last = killed.last().unwrap().1;
         for (n, at) in killed {
             let took = clean_within_a_minute(&bed, &names[n], &before[n], at);
+            assert_eq!(stresses(n), 0, "{}: a stress is left", names[n]);
             eprintln!(
                 "{}: clean {:.1} s after the kill, when looked at",
                 names[n],
@@ -263,10 +304,11 @@ fn killed_at_ten_random_moments_it_leaves_nothing_in_the_cluster() {
             );
             std::thread::sleep(Duration::from_millis(500));
         }
-        assert!(
-            hit >= 4,
-            "only {hit} of ten kills found something in force: the test does not test"
-        );
+        for word in IN_FORCE {
+            let times = found.iter().filter(|f| f.contains(word)).count();
+            eprintln!("{word} was in force at {times} of ten kills");
+            assert!(times > 0, "no kill found {word} in force");
+        }
     });
 }
 

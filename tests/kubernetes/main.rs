@@ -5,12 +5,14 @@ mod audit;
 mod bed;
 mod deploy;
 mod enforcer;
+mod guarded;
 mod harness;
 mod killed;
 mod partition;
 mod remote;
 mod shipped;
 mod soak;
+mod stateful;
 mod strain;
 mod whole;
 
@@ -18,8 +20,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bed::{DEAF, SERVE, script, until};
-use harness::{refused, run, run_within, says, target, with_bed};
-use squall::platform::kubernetes::{Asked, KubernetesPlatform, Limits, UNDO_ANNOTATION};
+use harness::{refused, run, says, target, with_bed};
+use squall::platform::kubernetes::{Asked, KubernetesPlatform, UNDO_ANNOTATION};
 use squall::platform::{Platform, PlatformError, Undo};
 use squall::record::{Clock, Incident, InstanceState, Sink, View, What};
 use squall::scenario::units::{Ratio, Size};
@@ -644,72 +646,5 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
                 "rbac.yaml",
             ],
         );
-    });
-}
-
-#[test]
-#[ignore = "needs a real cluster: root, Debian"]
-fn what_is_critical_to_the_system_is_left_alone() {
-    with_bed(|bed| async move {
-        let ns = &*bed.namespace("t-guard");
-        bed.web(ns, 1, SERVE);
-        let class = "system-cluster-critical";
-        let patch = format!(
-            r#"{{"spec": {{"template": {{"spec": {{"priorityClassName": "{class}"}}}}}}}}"#
-        );
-        bed.kubectl(&["-n", ns, "patch", "deployment", "web", "-p", &patch]);
-        bed.kubectl(&[
-            "-n",
-            ns,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=90s",
-        ]);
-        until("the old pod to be gone", || bed.uids(ns).len() == 1);
-        let before = bed.uids(ns);
-        let kill = FaultKind::PodKill {
-            grace: Some(Duration::ZERO),
-        };
-        let soon = Duration::from_secs(30);
-        {
-            let run = run(&target(&bed, ns)).await;
-            let name = run.names()[0].clone();
-            for fault in [
-                kill.clone(),
-                FaultKind::Evict { deadline: soon },
-                FaultKind::Drain { deadline: soon },
-            ] {
-                let error = run.apply(fault, &name).await.unwrap_err();
-                assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
-                says(&error, &[class, &name, "guard.priority-classes"]);
-            }
-            assert_eq!(bed.uids(ns), before, "nothing was done");
-            let nodes = bed.kubectl(&["get", "nodes"]);
-            assert!(!nodes.contains("SchedulingDisabled"), "{nodes}");
-            run.platform.stop().await.unwrap();
-        }
-        {
-            let limits = Limits {
-                namespaces: Some(vec!["other".into()]),
-                ..Limits::default()
-            };
-            let run = run_within(&target(&bed, ns), limits).await;
-            let error = run.apply(kill.clone(), &run.names()[0]).await.unwrap_err();
-            assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
-            says(&error, &[ns, "other"]);
-            run.platform.stop().await.unwrap();
-        }
-        let limits = Limits {
-            priority_classes: vec![class.into()],
-            ..Limits::default()
-        };
-        let run = run_within(&target(&bed, ns), limits).await;
-        let name = run.names()[0].clone();
-        run.apply(kill, &name)
-            .await
-            .expect("named, so it may be broken");
-        run.state(&name, InstanceState::Ended).await;
-        run.platform.stop().await.unwrap();
     });
 }

@@ -35,7 +35,7 @@ pub fn web(bed: &Bed, namespace: &str, replicas: u32, memory: Option<&str>) {
 }
 
 /// The stress processes of this machine whose command line has this word.
-fn processes(word: &str) -> Vec<u32> {
+pub fn processes(word: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = all.filter_map(|e| e.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {

@@ -18,6 +18,75 @@ fn a_kill_that_is_found_out_too_late_fails() {
     insta::assert_snapshot!(verdict.because, @"restored only 20 s after kill of shop-2 at 30 s, limit 15 s; worst from 33 s to 34 s: 67 of 200 requests due then failed (33.5%), limit 1%");
 }
 
+/// A pod of a StatefulSet is killed at 30 s; its successor has its name. `back`: when that is ready; `told`: whether the
+/// balancer's set is told without it meanwhile.
+fn replaced_by_its_namesake(back: Option<f64>, told: bool) -> Sim {
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+    let kill = FaultKind::PodKill {
+        grace: Some(Duration::ZERO),
+    };
+    sim.inject(kill, "shop-2", 30.0, None);
+    sim.push(at(30.1), instance("shop-2", "shop-2", InstanceState::Ended));
+    sim.push(
+        at(31.0),
+        instance("shop-2", "shop-2", InstanceState::Started),
+    );
+    if let Some(back) = back {
+        sim.push(at(back), instance("shop-2", "shop-2", InstanceState::Ready));
+        if told {
+            sim.unlist("shop-2", back);
+        }
+        sim.push(at(back), What::Endpoints { ready: names() });
+    } else {
+        sim.unlist("shop-2", 30.5);
+    }
+    sim
+}
+
+#[test]
+fn a_pod_is_told_from_its_successor_of_the_same_name() {
+    let dead = first(&replaced_by_its_namesake(None, true));
+    assert_ruling(&dead, Ruling::Fail);
+    assert!(
+        dead.because.contains("capacity not restored"),
+        "{}",
+        dead.because
+    );
+    let listed = first(&replaced_by_its_namesake(Some(33.0), false));
+    assert_ruling(&listed, Ruling::Fail);
+    assert!(
+        listed.because.contains("still listed"),
+        "{}",
+        listed.because
+    );
+    let well = replaced_by_its_namesake(Some(33.0), true);
+    assert_ruling(&first(&well), Ruling::Pass);
+    let fault = summarize(&well.record()).faults.remove(0);
+    assert_eq!(fault.endpoint_removed_us, Some(at(33.0)));
+    assert_eq!(fault.ready_again_us, Some(at(33.0)));
+}
+
+#[test]
+fn pods_of_another_namespace_are_not_awaited_but_what_users_felt_is_judged() {
+    // The record tells nothing of them: on the target's own instance the same would be a loss of capacity.
+    let elsewhere = |errors: f64| {
+        let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+        sim.inject(FaultKind::PodKill { grace: None }, "db/db-0", 30.0, None);
+        let fault = sim.scenario.faults.last_mut().unwrap();
+        let label = (NAMESPACE_LABEL.to_string(), "db".to_string());
+        fault.select.labels.extend([label]);
+        sim.change(30.0, 30.0 + errors, |n, r| {
+            if n % 2 == 0 {
+                r.fail(Outcome::Timeout, 1_000);
+            }
+        });
+        first(&sim)
+    };
+    assert_ruling(&elsewhere(20.0), Ruling::Fail);
+    assert_ruling(&elsewhere(3.0), Ruling::Pass);
+    assert_ruling(&elsewhere(0.0), Ruling::Pass);
+}
+
 #[test]
 fn a_kill_that_is_healed_in_time_passes_with_its_timeline() {
     let record = killed(3.0, Some(8.0)).record();

@@ -3,21 +3,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, PostParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::api::{Cluster, say};
 use super::change::{InPlace, Place, make};
-use super::guard::Limits;
+use super::guard::{Candidate, Limits};
 use super::lease::Lost;
 use super::node::for_node;
-use super::owned::{MANAGED_BY, RunOwner};
+use super::owned::RunOwner;
 use super::partition::{Cut, policy_kind, policy_name};
-use super::pods::{Owner, owner_of, priority_of};
+use super::pods::Owner;
 use super::stress::Sessions;
 use super::view::View;
 use crate::platform::{Change, PlatformError, Undo};
@@ -180,6 +179,8 @@ impl Faults {
                 .await
             }
             (FaultKind::NodeLoss { down, .. }, _) => {
+                let allowed = self.limits.loss_of(victim.node()?);
+                allowed.map_err(PlatformError::Refused)?;
                 super::node::run(&for_node(down, victim.node()?), &self.base_dir).await
             }
             (kind, _) => Err(PlatformError::Unsupported(format!(
@@ -198,7 +199,14 @@ impl Faults {
         let known = pods.get(name).ok_or_else(|| {
             PlatformError::Failed(format!("pod {name} is gone: nothing was done"))
         })?;
-        let allowed = self.limits.pod(&self.namespace, name, &known.priority);
+        let owner_labels = self.view.workloads().labels(&known.owner);
+        let allowed = self.limits.pod(Candidate {
+            namespace: &self.namespace,
+            name,
+            priority: &known.priority,
+            labels: &known.labels,
+            owner_labels: owner_labels.as_ref(),
+        });
         allowed.map_err(PlatformError::Refused)?;
         Ok(Victim {
             name: name.into(),
@@ -241,7 +249,12 @@ impl Faults {
     }
 
     /// Asks for an eviction until it is granted, or the deadline says that the budget holds.
-    async fn evict(&self, pod: &str, uid: &str, deadline: Duration) -> Result<(), PlatformError> {
+    pub(super) async fn evict(
+        &self,
+        pod: &str,
+        uid: &str,
+        deadline: Duration,
+    ) -> Result<(), PlatformError> {
         let Some(version) = &self.cluster.served.eviction else {
             return Err(PlatformError::Unsupported(
                 "this cluster does not serve evictions (pods/eviction)".into(),
@@ -308,54 +321,6 @@ impl Faults {
         }
     }
 
-    async fn drain(&self, node: &Place, deadline: Duration) -> Result<(), PlatformError> {
-        // Before anything is done: a node with one pod that must stay is not drained by half.
-        self.all_may_leave(&self.leaving(node).await?)?;
-        make(&self.cluster, node, cordon).await?;
-        let pods = self.leaving(node).await?;
-        // No longer a refusal: the node is cordoned by now.
-        let allowed = self.all_may_leave(&pods);
-        allowed.map_err(|e| PlatformError::Failed(e.to_string()))?;
-        let leaving = pods
-            .iter()
-            .filter_map(|p| Some((p.metadata.name.as_deref()?, p.metadata.uid.as_deref()?)));
-        let evictions = leaving.map(|(name, uid)| self.evict(name, uid, deadline));
-        let mut held = Vec::new();
-        for result in join_all(evictions).await {
-            match result {
-                Ok(()) => {}
-                Err(PlatformError::Held(text)) => held.push(text),
-                // Gone meanwhile: that is what a drain wants.
-                Err(PlatformError::Failed(text)) if text.contains("nothing was evicted") => {}
-                Err(e) => return Err(e),
-            }
-        }
-        if held.is_empty() {
-            return Ok(());
-        }
-        Err(PlatformError::Held(format!(
-            "{node} is cordoned but not empty: {}",
-            held.join("; ")
-        )))
-    }
-
-    /// The pods of the namespace that a drain of the node evicts.
-    async fn leaving(&self, node: &Place) -> Result<Vec<Pod>, PlatformError> {
-        let list = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
-        let doing = format!("list the pods of {node}");
-        let pods = self.cluster.call(&doing, self.pods().list(&list)).await?;
-        Ok(pods.items.into_iter().filter(leaves).collect())
-    }
-
-    fn all_may_leave(&self, pods: &[Pod]) -> Result<(), PlatformError> {
-        let allowed = |pod: &Pod| {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            self.limits.pod(&self.namespace, name, &priority_of(pod))
-        };
-        let allowed: Result<(), String> = pods.iter().try_for_each(allowed);
-        allowed.map_err(PlatformError::Refused)
-    }
-
     async fn restart(&self, workload: &Place) -> Result<(), PlatformError> {
         let now = jiff::Timestamp::now().to_string();
         // Kept by the workload for good, as `kubectl rollout restart` leaves it; so it goes past `make`.
@@ -378,24 +343,7 @@ impl Victim {
     }
 }
 
-/// Whether a drain evicts the pod: not daemons, which would come back, nor static pods, which no API controls, nor
-/// squall's own, which are not what is tested.
-fn leaves(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    let mirror = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"));
-    let labels = pod.metadata.labels.as_ref();
-    let own = labels.is_some_and(|l| l.get(MANAGED_BY).is_some_and(|by| by == "squall"));
-    owner_of(pod).kind != "DaemonSet"
-        && !mirror
-        && !own
-        && !matches!(phase, Some("Succeeded" | "Failed"))
-}
-
-fn cordon(node: &DynamicObject) -> Result<InPlace, String> {
+pub(super) fn cordon(node: &DynamicObject) -> Result<InPlace, String> {
     if node.data.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         return Err(format!("node {name} is cordoned already: nothing was done"));
@@ -461,22 +409,5 @@ mod tests {
         assert!(change_image(&object(json!({})), "x").is_err());
         assert!(cordon(&object(json!({"unschedulable": true}))).is_err());
         assert!(cordon(&object(json!({"unschedulable": false}))).is_ok());
-    }
-
-    #[test]
-    fn a_drain_leaves_daemons_and_static_pods() {
-        let pod = |kind: &str, annotations: Value, phase: &str| -> Pod {
-            serde_json::from_value(json!({"metadata": {"name": "p", "annotations": annotations, "ownerReferences":
-                [{"apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]}, "status": {"phase": phase}}))
-            .expect("a pod")
-        };
-        assert!(leaves(&pod("ReplicaSet", json!({}), "Running")));
-        assert!(!leaves(&pod("DaemonSet", json!({}), "Running")));
-        assert!(!leaves(&pod(
-            "Node",
-            json!({"kubernetes.io/config.mirror": "x"}),
-            "Running"
-        )));
-        assert!(!leaves(&pod("Job", json!({}), "Succeeded")));
     }
 }

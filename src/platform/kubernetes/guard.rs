@@ -1,7 +1,10 @@
 //! What a run may break in a cluster, decided at the moment of each fault. Pure.
 
+use std::collections::BTreeMap;
+
+use super::own::Own;
 use super::pods::Priority;
-use crate::scenario::Guard;
+use crate::scenario::{Guard, OptIn};
 
 /// Holds what the cluster itself stands on: broken only where it is named.
 const SYSTEM: &str = "kube-system";
@@ -17,6 +20,25 @@ pub struct Limits {
     pub namespaces: Option<Vec<String>>,
     /// Critical priority classes whose pods may be broken all the same.
     pub priority_classes: Vec<String>,
+    /// The label without which nothing is broken.
+    pub opt_in: Option<OptIn>,
+    /// The pod that squall itself runs in.
+    pub own: Option<Own>,
+}
+
+/// A pod that is about to be broken.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its priority.
+    pub priority: &'a Priority,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The labels of what makes it, where they are known.
+    pub owner_labels: Option<&'a BTreeMap<String, String>>,
 }
 
 impl Limits {
@@ -25,6 +47,8 @@ impl Limits {
         Self {
             namespaces: guard.namespaces.clone(),
             priority_classes: guard.priority_classes.clone(),
+            opt_in: guard.opt_in.clone(),
+            own: None,
         }
     }
 
@@ -44,17 +68,55 @@ impl Limits {
     }
 
     /// Whether this pod may be broken; if not, why.
-    pub fn pod(&self, namespace: &str, name: &str, priority: &Priority) -> Result<(), String> {
-        self.namespace(namespace)?;
-        let class = priority.class.as_deref().unwrap_or_default();
+    pub fn pod(&self, pod: Candidate<'_>) -> Result<(), String> {
+        let name = pod.name;
+        self.namespace(pod.namespace)?;
+        if self.is_own(pod.namespace, name) {
+            return Err(format!(
+                "squall itself runs in pod {name}: that is never broken"
+            ));
+        }
+        self.opted_in(pod)?;
+        let class = pod.priority.class.as_deref().unwrap_or_default();
         let critical =
-            CRITICAL.contains(&class) || priority.value.is_some_and(|v| v >= CRITICAL_VALUE);
+            CRITICAL.contains(&class) || pod.priority.value.is_some_and(|v| v >= CRITICAL_VALUE);
         if !critical || self.priority_classes.iter().any(|c| c == class) {
             return Ok(());
         }
         Err(format!(
             "pod {name} is critical to the system (priority class {class}): only where `guard.priority-classes` \
              names the class it is broken"
+        ))
+    }
+
+    /// Whether this node may be lost; if not, why.
+    pub fn loss_of(&self, node: &str) -> Result<(), String> {
+        match &self.own {
+            Some(own) if own.node.as_deref() == Some(node) => Err(format!(
+                "squall itself runs on node {node} (pod {}): it is not taken away",
+                own.name
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is squall's own pod.
+    pub fn is_own(&self, namespace: &str, name: &str) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| (own.namespace.as_str(), own.name.as_str()) == (namespace, name))
+    }
+
+    fn opted_in(&self, pod: Candidate<'_>) -> Result<(), String> {
+        let Some(label) = &self.opt_in else {
+            return Ok(());
+        };
+        let has = |labels: &BTreeMap<String, String>| labels.get(&label.key) == Some(&label.value);
+        if has(pod.labels) || pod.owner_labels.is_some_and(has) {
+            return Ok(());
+        }
+        Err(format!(
+            "pod {} has not the label {label} (`guard.opt-in`), nor has its workload",
+            pod.name
         ))
     }
 }
@@ -68,6 +130,18 @@ mod tests {
         Limits {
             namespaces: namespaces.map(owned),
             priority_classes: owned(classes),
+            ..Limits::default()
+        }
+    }
+
+    fn pod<'a>(namespace: &'a str, priority: &'a Priority) -> Candidate<'a> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        Candidate {
+            namespace,
+            name: "p",
+            priority,
+            labels: &NONE,
+            owner_labels: None,
         }
     }
 
@@ -83,42 +157,89 @@ mod tests {
         ] {
             let result = limits(named, &[]).namespace(namespace);
             assert_eq!(result.is_ok(), allowed, "{named:?} {namespace}: {result:?}");
-            let pod = limits(named, &[]).pod(namespace, "p", &Priority::default());
-            assert_eq!(pod, result, "and so it is with each pod there");
+            let allowed = limits(named, &[]).pod(pod(namespace, &Priority::default()));
+            assert_eq!(allowed, result, "and so it is with each pod there");
         }
     }
 
     #[test]
     fn critical_pods_are_left_alone_unless_their_class_is_named() {
-        let pod = |class: &str, value| Priority {
+        let of = |class: &str, value| Priority {
             class: Some(class.into()),
             value: Some(value),
         };
         for (classes, priority, allowed) in [
             (&[][..], Priority::default(), true),
-            (&[], pod("gold", 1_000_000_000), true),
-            (&[], pod("system-cluster-critical", 2_000_000_000), false),
-            (&[], pod("system-node-critical", 2_000_001_000), false),
+            (&[], of("gold", 1_000_000_000), true),
+            (&[], of("system-cluster-critical", 2_000_000_000), false),
+            (&[], of("system-node-critical", 2_000_001_000), false),
             // Only the number tells: the class was renamed, or is one of the provider's.
-            (&[], pod("provider", 2_000_000_000), false),
-            (&["provider"], pod("provider", 2_000_000_000), true),
+            (&[], of("provider", 2_000_000_000), false),
+            (&["provider"], of("provider", 2_000_000_000), true),
             (
                 &["system-node-critical"],
-                pod("system-cluster-critical", 0),
+                of("system-cluster-critical", 0),
                 false,
             ),
             (
                 &["system-cluster-critical"],
-                pod("system-cluster-critical", 0),
+                of("system-cluster-critical", 0),
                 true,
             ),
         ] {
-            let result = limits(None, classes).pod("shop", "p", &priority);
+            let result = limits(None, classes).pod(pod("shop", &priority));
             assert_eq!(
                 result.is_ok(),
                 allowed,
                 "{classes:?} {priority:?}: {result:?}"
             );
         }
+    }
+
+    #[test]
+    fn who_must_opt_in_does_so_by_a_label_of_its_own_or_of_its_owner() {
+        let limits = Limits {
+            opt_in: Some(OptIn {
+                key: "squall.dev/allow".into(),
+                value: "true".into(),
+            }),
+            ..Limits::default()
+        };
+        let labels = |value: &str| BTreeMap::from([("squall.dev/allow".into(), value.into())]);
+        let (yes, no, none) = (labels("true"), labels("false"), BTreeMap::new());
+        for (own, owner, allowed) in [
+            (&none, None, false),
+            (&yes, None, true),
+            (&no, None, false),
+            (&none, Some(&yes), true),
+            (&none, Some(&no), false),
+            (&no, Some(&yes), true),
+        ] {
+            let priority = Priority::default();
+            let candidate = Candidate {
+                labels: own,
+                owner_labels: owner,
+                ..pod("shop", &priority)
+            };
+            let result = limits.pod(candidate);
+            assert_eq!(result.is_ok(), allowed, "{own:?} {owner:?}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn squall_does_not_break_itself_nor_its_node() {
+        let limits = Limits {
+            own: Some(Own {
+                namespace: "shop".into(),
+                name: "p".into(),
+                node: Some("n1".into()),
+            }),
+            ..Limits::default()
+        };
+        let priority = Priority::default();
+        let error = limits.pod(pod("shop", &priority)).unwrap_err();
+        assert!(error.contains("squall itself"), "{error}");
+        assert_eq!(limits.pod(pod("shop-2", &priority)), Ok(()));
+        assert!(limits.loss_of("n1").is_err() && limits.loss_of("n2").is_ok());
     }
 }

@@ -1,8 +1,10 @@
 //! The guardian: a Job in the target's namespace that watches the run's Lease, and takes back what the run left when
 //! that is no longer renewed. It needs nothing of the machine that squall runs on.
 //!
-//! The Job is owned by the Lease: it goes when the Lease goes, at the end of the run or by its own hand.
+//! The Job is owned by the Lease: it goes when the Lease goes. The garbage collector sees to that in its own time, and a
+//! kubelet takes another half minute to let go of an ended pod; so the guardian removes both itself as it leaves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::api::Cluster;
 use super::lease::Lease;
+use super::own;
 use super::owned::{self, Kind, RunOwner};
 use super::permissions::{Permission, UNDOING};
 use super::pods::why_not_ready;
@@ -38,8 +41,6 @@ pub(super) const NO_IMAGE: [&str; 4] = [
     "InvalidImageName",
     "ErrImageNeverPull",
 ];
-/// Where a pod finds its namespace.
-const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// How the guardian is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +55,9 @@ pub struct Guardian {
 
 impl Guardian {
     /// The one that the scenario asks for. Inside a cluster the image of squall's own pod will do.
-    pub async fn of(cluster: &Cluster, target: &KubernetesTarget) -> Option<Self> {
+    pub fn of(target: &KubernetesTarget, own: Option<&Pod>) -> Option<Self> {
         let settings = &target.guardian;
-        let image = match &settings.image {
-            Some(image) => image.clone(),
-            None => own_image(cluster).await?,
-        };
+        let image = settings.image.clone().or_else(|| own::image(own?))?;
         Some(Self {
             image,
             account: settings.service_account.clone(),
@@ -77,14 +75,10 @@ impl Guardian {
         calls: &[Permission],
     ) -> Result<(), PlatformError> {
         let of = lease.owner().await;
-        let kind = Kind {
-            api_version: "batch/v1".into(),
-            kind: "Job".into(),
-            plural: "jobs".into(),
-        };
-        let name = format!("squall-guardian-{}", of.uid.get(..8).unwrap_or(&of.uid));
+        let name = job_name(&of.uid);
         let args = arguments(namespace, &of.name, &of.uid, calls);
-        owned::create(cluster, owner, &kind, (namespace, &name), &self.job(&args)).await?;
+        let (kind, job) = (job_kind(), self.job(&args));
+        owned::create(cluster, owner, &kind, (namespace, &name), &job).await?;
         let began = Instant::now();
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
         loop {
@@ -151,7 +145,7 @@ impl Guardian {
                 "spec": {
                     "serviceAccountName": self.account,
                     "restartPolicy": "OnFailure",
-                    "terminationGracePeriodSeconds": 5,
+                    "terminationGracePeriodSeconds": 1,
                     "enableServiceLinks": false,
                     "tolerations": [
                         soon("node.kubernetes.io/not-ready"),
@@ -179,6 +173,22 @@ impl Guardian {
     }
 }
 
+fn job_kind() -> Kind {
+    Kind {
+        api_version: "batch/v1".into(),
+        kind: "Job".into(),
+        plural: "jobs".into(),
+    }
+}
+
+/// The Job of the guardian of the Lease with this uid.
+fn job_name(lease_uid: &str) -> String {
+    format!(
+        "squall-guardian-{}",
+        lease_uid.get(..8).unwrap_or(lease_uid)
+    )
+}
+
 /// Why the guardian does not watch yet.
 struct Why {
     text: String,
@@ -187,38 +197,34 @@ struct Why {
 
 /// What the guardian is told: which Lease, and which of the calls that undo something this run may need.
 fn arguments(namespace: &str, lease: &str, uid: &str, calls: &[Permission]) -> Vec<String> {
-    let needed = |p: &&(&str, &str, &str)| {
-        calls
-            .iter()
-            .any(|c| (c.group, c.resource, c.verb) == (p.0, p.1, p.2))
-    };
     let mut args = vec![
         format!("--namespace={namespace}"),
         format!("--lease={lease}"),
         format!("--uid={uid}"),
     ];
-    let needs = UNDOING.iter().filter(needed);
-    args.extend(needs.map(|(group, resource, verb)| format!("--needs={verb} {resource}.{group}")));
+    let needs: BTreeSet<String> = calls.iter().filter_map(need).collect();
+    args.extend(needs.into_iter().map(|need| format!("--needs={need}")));
     args
 }
 
-/// The image of the pod that squall runs in; `None` outside a cluster, or where it may not be looked up.
-async fn own_image(cluster: &Cluster) -> Option<String> {
-    let namespace = std::fs::read_to_string(OWN_NAMESPACE).ok()?;
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace.trim());
-    let list = ListParams::default().fields(&format!("metadata.name={}", name.trim()));
-    let listed = cluster
-        .call("look at squall's own pod", pods.list(&list))
-        .await;
-    let pod = listed.ok()?.items.pop()?;
-    pod.spec?.containers.into_iter().next()?.image
+/// How a call that undoes something is told to the guardian: `VERB RESOURCE.GROUP`, and where, if not beside its Lease.
+pub(super) fn need(call: &Permission) -> Option<String> {
+    let &Permission {
+        group,
+        resource,
+        verb,
+        ..
+    } = call;
+    let place = call.elsewhere.iter().map(|n| format!(" in {n}"));
+    UNDOING
+        .contains(&(group, resource, verb))
+        .then(|| format!("{verb} {resource}.{group}{}", place.collect::<String>()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::kubernetes::permissions::needed;
+    use crate::platform::kubernetes::permissions::{self, needed};
     use crate::scenario::{FaultKind, Reach};
 
     #[test]
@@ -234,6 +240,12 @@ mod tests {
                 "--needs=get nodes.",
                 "--needs=patch nodes.",
             ]
+        );
+        let elsewhere = permissions::elsewhere("backend", &[FaultKind::Scale { replicas: 1 }]);
+        let args = arguments("shop", "squall-front", "u-1", &elsewhere);
+        assert!(
+            args.contains(&"--needs=patch deployments.apps in backend".into()),
+            "{args:?}"
         );
     }
 }

@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 
 use super::{Asked, KubernetesPlatform};
-use crate::platform::{Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Undo};
+use crate::platform::{
+    Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Surroundings, Undo,
+};
 use crate::record::Sink;
 use crate::scenario::KubernetesTarget;
 
@@ -66,6 +68,11 @@ impl Platform for Unconnected {
     fn rollouts(&self) -> Rollouts {
         let connected = self.connected.get();
         connected.map(Platform::rollouts).unwrap_or_default()
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let connected = self.connected.get();
+        connected.map(Platform::surroundings).unwrap_or_default()
     }
 
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {

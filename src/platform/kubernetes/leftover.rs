@@ -103,7 +103,7 @@ pub async fn take_back(
         None => return Ok(false),
     }
     while let Some(undo) = left.last().cloned() {
-        let done = super::take_back(cluster, &undo);
+        let done = super::undo::take_back(cluster, &undo);
         match timeout(CALL * 2, done).await {
             Ok(result) => result?,
             Err(_) => {

@@ -4,32 +4,30 @@
 //! Instances are the pods behind the Service. Faults that hit something else (a node, a workload) hit that of the
 //! chosen pod. Nothing here needs an agent or more rights than `permissions` lists.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use tokio::task::JoinSet;
 
-use self::change::Place;
 use self::faults::Faults;
 use self::forward::Forward;
 use self::guardian::Guardian;
-use self::lease::{Lease, Lost};
-use self::owned::{Kind, RunOwner};
+use self::lease::Lease;
+use self::owned::RunOwner;
 use self::permissions::Permission;
-use self::stress::Sessions;
-use self::target::{Found, Way};
-use self::view::View;
-use super::{Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Undo};
+use self::target::Found;
+use self::undo::in_cluster;
+use super::{Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Surroundings, Undo};
 use crate::record::{Level, Sink};
-use crate::scenario::{FaultKind, KubernetesTarget, Reach};
+use crate::scenario::{FaultKind, KubernetesTarget, NAMESPACE_LABEL, Reach, Seen};
 
 pub mod api;
 mod change;
+mod connect;
+mod drain;
 mod exec;
 mod faults;
 mod forward;
@@ -40,15 +38,18 @@ mod lease;
 mod leftover;
 mod node;
 mod observe;
+mod own;
 pub mod owned;
 mod partition;
 pub mod permissions;
 pub mod pods;
+mod reach;
 pub mod runner;
 mod signal;
 mod stress;
 mod survey;
 pub mod target;
+mod undo;
 mod view;
 mod watch;
 mod workloads;
@@ -60,6 +61,7 @@ pub use lazy::Unconnected;
 pub use node::run as run_command;
 pub use pods::owner_of;
 pub use survey::survey;
+pub use undo::{undo, undo_detached};
 
 /// The first lists of pods and endpoints are there within this.
 const LISTED: Duration = Duration::from_secs(20);
@@ -69,10 +71,14 @@ const LISTED: Duration = Duration::from_secs(20);
 pub struct Asked {
     /// Name of the run: who holds the target, for other runs.
     pub run: String,
-    /// The faults it may make.
+    /// The faults it may make to the target.
     pub faults: Vec<FaultKind>,
+    /// Those it may make in other namespaces.
+    pub elsewhere: BTreeMap<String, Vec<FaultKind>>,
     /// What it may break.
     pub limits: Limits,
+    /// What it must be able to see around the target.
+    pub looks_at: BTreeSet<Seen>,
     /// The scenario's folder, where its commands are run.
     pub base_dir: PathBuf,
 }
@@ -83,6 +89,8 @@ pub struct KubernetesPlatform {
     cluster: Cluster,
     found: Found,
     faults: Faults,
+    /// The same for each other namespace in which faults are made.
+    elsewhere: BTreeMap<String, Faults>,
     /// Who undoes what this run has changed, should it be killed.
     guardian: Option<Guardian>,
     calls: Vec<Permission>,
@@ -101,78 +109,11 @@ struct Running {
     guarded: bool,
     /// Undos of changes that were refused: nothing is to be taken back.
     not_made: HashSet<Undo>,
+    /// The uid of each instance when it was last chosen: a pod of its name may come after it.
+    chosen: BTreeMap<String, String>,
 }
 
 impl KubernetesPlatform {
-    /// Connects to the cluster, finds the Service with its pods, and asks whether all that the faults need is
-    /// allowed; changes nothing.
-    pub async fn connect(
-        target: &KubernetesTarget,
-        asked: &Asked,
-        sink: Sink,
-    ) -> Result<Self, PlatformError> {
-        let faults = &asked.faults;
-        if let Some(fault) = faults.iter().find(|f| !permissions::supports(f)) {
-            return Err(PlatformError::Unsupported(format!(
-                "a {} cannot be done in a Kubernetes cluster",
-                fault.name()
-            )));
-        }
-        let cluster = Cluster::of(target).await?;
-        let found = target::find(&cluster, target).await?;
-        if !faults.is_empty() {
-            let allowed = asked.limits.namespace(&found.namespace);
-            allowed.map_err(PlatformError::Unsupported)?;
-        }
-        let mut calls = permissions::needed(target.reach, faults);
-        let guardian = match faults.is_empty() {
-            true => None,
-            false => Guardian::of(&cluster, target).await,
-        };
-        calls.extend(guardian.iter().map(|_| permissions::guardian()));
-        let denied = permissions::denied(&cluster, &found.namespace, &calls).await?;
-        let (missing, left_out): (Vec<_>, Vec<_>) = denied.into_iter().partition(|p| p.required);
-        if !missing.is_empty() {
-            let missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>();
-            return Err(PlatformError::Unreachable(format!(
-                "context {} is not allowed in namespace {} to: {}. Grant it; deploy/kubernetes/rbac.yaml holds all \
-                 that a run may need",
-                cluster.context,
-                found.namespace,
-                missing.join(", ")
-            )));
-        }
-        let faults = Faults {
-            sink: sink.clone(),
-            base_dir: asked.base_dir.clone(),
-            port: found.pod_port.as_ref().map(|(_, port)| *port),
-            sessions: Sessions::default(),
-            cluster: cluster.clone(),
-            owner: RunOwner::default(),
-            namespace: found.namespace.clone(),
-            view: View::default(),
-            limits: asked.limits.clone(),
-            lost: Lost::default(),
-        };
-        if let Some((pod, _)) = &found.pod_port {
-            for fault in &asked.faults {
-                faults.can_stress(pod, fault).await?;
-            }
-        }
-        Ok(Self {
-            target: target.clone(),
-            cluster,
-            found,
-            faults,
-            guardian,
-            calls,
-            left_out,
-            run: asked.run.clone(),
-            sink,
-            running: Mutex::default(),
-        })
-    }
-
     /// The cluster it is connected to.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -181,6 +122,50 @@ impl KubernetesPlatform {
     /// Where it is said what object stands for the run: all that is created later belongs to that.
     pub fn run_owner(&self) -> &RunOwner {
         &self.faults.owner
+    }
+
+    /// Where an instance of this name is broken, and what it is called there.
+    fn faults_of<'a>(&self, instance: &'a str) -> (&Faults, &'a str) {
+        let foreign = instance.split_once('/');
+        let known =
+            foreign.and_then(|(namespace, pod)| Some((self.elsewhere.get(namespace)?, pod)));
+        known.unwrap_or((&self.faults, instance))
+    }
+
+    /// What undoing the change takes.
+    fn undo_for(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
+        let (faults, name) = self.faults_of(&change.instance);
+        let undo = faults.undo_of(&there(change, name))?;
+        Ok(undo.map(|undo| match undo {
+            // The run itself must find it again.
+            Undo::RestoreRoute { fault, .. } => Undo::RestoreRoute {
+                instance: change.instance.clone(),
+                fault,
+            },
+            undo => undo,
+        }))
+    }
+
+    /// The uid of the pod that an instance is now.
+    fn uid_of(&self, instance: &str) -> Option<String> {
+        let (faults, name) = self.faults_of(instance);
+        faults.view.pods().get(name).map(|known| known.uid.clone())
+    }
+
+    /// Whether the instance is still the pod that was chosen, not its successor by name.
+    fn still_is(&self, instance: &str) -> Result<(), PlatformError> {
+        let chosen = self.running().chosen.get(instance).cloned();
+        match (chosen, self.uid_of(instance)) {
+            (Some(chosen), Some(now)) if chosen != now => Err(PlatformError::Failed(format!(
+                "pod {instance} was replaced by another of its name: nothing was done"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn make(&self, change: &Change) -> Result<(), PlatformError> {
+        let (faults, name) = self.faults_of(&change.instance);
+        faults.apply(&there(change, name)).await
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
@@ -241,63 +226,13 @@ impl KubernetesPlatform {
     fn lease(&self) -> Option<Arc<Lease>> {
         self.running().lease.clone()
     }
+}
 
-    /// The way that works from here, or the port-forward where that may be.
-    async fn reach(&self) -> Result<Endpoint, PlatformError> {
-        let pods = format!(
-            "Service {}/{} with {} ready pods",
-            self.found.namespace, self.found.service, self.found.ready
-        );
-        if self.target.reach != Reach::PortForward
-            && let Some(way) = target::probe(&self.found.ways).await
-        {
-            return Ok(Endpoint {
-                base_url: way.base_url(),
-                describe: format!("{pods}, by its {}", way.reach.name()),
-            });
-        }
-        if !matches!(self.target.reach, Reach::Auto | Reach::PortForward) {
-            return Err(PlatformError::Unreachable(self.no_way()));
-        }
-        let Some((pod, port)) = self.found.pod_port.clone() else {
-            return Err(PlatformError::Unreachable(format!(
-                "no ready pod of Service {} has the port that it leads to ({})",
-                self.found.service, self.found.port
-            )));
-        };
-        let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.found.namespace);
-        let view = self.faults.view.pods.clone();
-        let forward = Forward::start(api, view, pod.clone(), port, self.sink.clone()).await?;
-        let address = forward.address;
-        self.running().forward = Some(forward);
-        let text = format!(
-            "traffic goes by a port-forward to the one pod {pod}: nothing is balanced, the API server carries it all, \
-             and balance cannot be judged"
-        );
-        self.sink.note(Level::Warning, &text);
-        Ok(Endpoint {
-            base_url: format!("{}://{address}", self.target.scheme),
-            describe: format!("{pods}; {text}"),
-        })
-    }
-
-    fn no_way(&self) -> String {
-        let tried = self
-            .found
-            .ways
-            .iter()
-            .map(Way::base_url)
-            .collect::<Vec<_>>();
-        let tried = match tried.as_slice() {
-            [] => "the Service has no such address".to_string(),
-            tried => format!("no TCP connection to {}", tried.join(", ")),
-        };
-        format!(
-            "Service {} cannot be reached by its {} from here: {tried}. Other ways: `reach: port-forward`, or run \
-             inside the cluster",
-            self.found.service,
-            self.target.reach.name()
-        )
+/// The change, with the instance by the name that it has in its namespace.
+fn there(change: &Change, name: &str) -> Change {
+    Change {
+        kind: change.kind.clone(),
+        instance: name.into(),
     }
 }
 
@@ -352,8 +287,17 @@ impl Platform for KubernetesPlatform {
 
     async fn start(&self) -> Result<Endpoint, PlatformError> {
         self.take_lease().await?;
-        let (watches, mut listed) =
+        let (mut watches, mut listed) =
             observe::observe(&self.cluster, &self.found, &self.faults.view, &self.sink);
+        for (namespace, faults) in &self.elsewhere {
+            observe::elsewhere(
+                &mut watches,
+                &self.cluster,
+                namespace,
+                &faults.view,
+                &self.sink,
+            );
+        }
         self.running().watches = Some(watches);
         let seen = listed.wait_for(|seen| seen.0 && seen.1);
         match tokio::time::timeout(LISTED, seen).await {
@@ -371,7 +315,26 @@ impl Platform for KubernetesPlatform {
     fn instances(&self) -> Vec<Instance> {
         let view = &self.faults.view;
         let zones = view.zones().clone();
-        view.pods().instances(&zones)
+        let mut all = view.pods().instances(&zones);
+        for (namespace, faults) in &self.elsewhere {
+            let foreign = faults.view.pods().instances(&zones);
+            all.extend(foreign.into_iter().map(|mut instance| {
+                instance.name = format!("{namespace}/{}", instance.name);
+                instance.slot = format!("{namespace}/{}", instance.slot);
+                let label = (NAMESPACE_LABEL.into(), namespace.clone());
+                instance.labels.extend([label]);
+                instance
+            }));
+        }
+        all
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let view = &self.faults.view;
+        Surroundings {
+            nodes_not_ready: view.nodes_not_ready(),
+            others_degraded: view.workloads().others_degraded(),
+        }
     }
 
     fn rollouts(&self) -> Rollouts {
@@ -379,18 +342,24 @@ impl Platform for KubernetesPlatform {
     }
 
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
-        self.faults.undo_of(change)
+        let undo = self.undo_for(change)?;
+        if let Some(uid) = self.uid_of(&change.instance) {
+            let chosen = (change.instance.clone(), uid);
+            self.running().chosen.extend([chosen]);
+        }
+        Ok(undo)
     }
 
     async fn apply(&self, change: &Change) -> Result<(), PlatformError> {
+        self.still_is(&change.instance)?;
         // In the cluster before it is done, as in the ledger on disk: whoever is left can take it back.
         let lease = self.lease();
         if let Some(lease) = &lease
-            && let Some(undo) = self.faults.undo_of(change)?.filter(in_cluster)
+            && let Some(undo) = self.undo_for(change)?.filter(in_cluster)
         {
             self.running().not_made.remove(&undo);
             let new = lease.note(&undo).await?;
-            let made = self.faults.apply(change).await;
+            let made = self.make(change).await;
             // Refused means untouched: what is there is another run's, and an undo of ours would take it back.
             if new && matches!(made, Err(PlatformError::Refused(_))) {
                 lease.settled(&undo);
@@ -398,7 +367,7 @@ impl Platform for KubernetesPlatform {
             }
             return made;
         }
-        self.faults.apply(change).await
+        self.make(change).await
     }
 
     async fn undo(&self, undo: &Undo) -> Result<(), PlatformError> {
@@ -406,8 +375,11 @@ impl Platform for KubernetesPlatform {
             return Ok(());
         }
         match undo {
-            Undo::RestoreRoute { instance, fault } => self.faults.let_go(fault, instance).await,
-            _ => self::undo(&self.cluster, undo).await,
+            Undo::RestoreRoute { instance, fault } => {
+                let (faults, name) = self.faults_of(instance);
+                faults.let_go(fault, name).await
+            }
+            _ => undo::undo(&self.cluster, undo).await,
         }?;
         if let Some(lease) = self.lease() {
             lease.settled(undo);
@@ -431,99 +403,5 @@ impl Platform for KubernetesPlatform {
             watches.shutdown().await;
         }
         Ok(())
-    }
-}
-
-/// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in.
-pub async fn undo_detached(change: &Undo) -> Result<(), PlatformError> {
-    let (Undo::Restore { cluster, .. } | Undo::Remove { cluster, .. }) = change else {
-        return Err(PlatformError::Failed("not of a Kubernetes cluster".into()));
-    };
-    let cluster = Cluster::at(cluster).await?;
-    undo(&cluster, change).await
-}
-
-/// Whether it is the cluster that must be changed back, so that anybody in the cluster can do it.
-fn in_cluster(undo: &Undo) -> bool {
-    matches!(undo, Undo::Restore { .. } | Undo::Remove { .. })
-}
-
-/// An undo is of the cluster that its change was made in.
-fn is_in(cluster: &Cluster, server: &str, kind: &str, name: &str) -> Result<(), PlatformError> {
-    if server == cluster.server {
-        return Ok(());
-    }
-    Err(PlatformError::Failed(format!(
-        "{kind} {name} is in the cluster at {server}, and context {} leads to {}",
-        cluster.context, cluster.server
-    )))
-}
-
-/// Takes a change back; works without the Service, for a ledger whose run is over.
-pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
-    if let Undo::Restore {
-        cluster: server,
-        kind,
-        name,
-        ..
-    }
-    | Undo::Remove {
-        cluster: server,
-        kind,
-        name,
-        ..
-    } = undo
-    {
-        is_in(cluster, server, kind, name)?;
-    }
-    take_back(cluster, undo).await
-}
-
-/// Takes a change in this cluster back. From inside, a cluster's address is another than from outside: who knows that
-/// it is the same one may do without the check.
-async fn take_back(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
-    match undo {
-        Undo::Restore {
-            kind,
-            namespace,
-            name,
-            ..
-        } => {
-            let place = Place {
-                kind: kind.clone(),
-                namespace: namespace.clone(),
-                name: name.clone(),
-            };
-            change::restore(cluster, &place).await
-        }
-        Undo::Remove {
-            api_version,
-            kind,
-            plural,
-            namespace,
-            name,
-            marked,
-            ..
-        } => {
-            if let Some(pod) = marked {
-                let place = Place {
-                    kind: "Pod".into(),
-                    namespace: Some(namespace.clone()),
-                    name: pod.clone(),
-                };
-                change::restore(cluster, &place).await?;
-            }
-            let kind = Kind {
-                api_version: api_version.clone(),
-                kind: kind.clone(),
-                plural: plural.clone(),
-            };
-            owned::remove(cluster, &kind, (namespace, name)).await
-        }
-        Undo::Run { command, dir, .. } => node::run(command, dir).await,
-        other => Err(PlatformError::Failed(format!(
-            "not of a Kubernetes cluster: {}",
-            other.instance()
-        ))),
     }
 }

@@ -13,12 +13,15 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::endpoints::Endpoints;
 use super::api::Cluster;
 use super::target::Found;
 use super::view::View;
 use super::watch::{Change, Followed, follow};
 use super::workloads;
 use crate::record::{Incident, ObjectChange, ObjectEvent, Sink, What};
+
+mod endpoints;
 
 /// A kind of objects that is told with some of its facts.
 pub struct Observed {
@@ -235,45 +238,6 @@ fn probe_failure(object: &DynamicObject) -> Option<(String, String)> {
     Some((name.into(), text("/message").unwrap_or_default().into()))
 }
 
-/// Names of the pods that an EndpointSlice holds and traffic may go to.
-fn ready_of(slice: &DynamicObject) -> Vec<String> {
-    let endpoints = slice.data.get("endpoints").and_then(Value::as_array);
-    let ready = endpoints.into_iter().flatten().filter(|e| {
-        // Absent means unknown, which proxies treat as ready.
-        e.pointer("/conditions/ready")
-            .and_then(Value::as_bool)
-            .unwrap_or(true)
-    });
-    ready
-        .filter_map(|e| Some(e.pointer("/targetRef/name")?.as_str()?.to_string()))
-        .collect()
-}
-
-/// The pods in all slices of the Service, and whether that changed.
-#[derive(Default)]
-struct Endpoints {
-    slices: BTreeMap<String, Vec<String>>,
-    ready: Option<Vec<String>>,
-}
-
-impl Endpoints {
-    fn told(&mut self, change: Change<DynamicObject>) -> Option<What> {
-        match change {
-            Change::All(all) => {
-                self.slices = all.iter().map(|s| (s.name_any(), ready_of(s))).collect()
-            }
-            Change::Applied(s) => drop(self.slices.insert(s.name_any(), ready_of(&s))),
-            Change::Deleted(s) => drop(self.slices.remove(&s.name_any())),
-        }
-        let ready: BTreeSet<&String> = self.slices.values().flatten().collect();
-        let ready: Vec<String> = ready.into_iter().cloned().collect();
-        (self.ready.as_ref() != Some(&ready)).then(|| {
-            self.ready = Some(ready.clone());
-            What::Endpoints { ready }
-        })
-    }
-}
-
 /// Starts all watches. Resolves `listed` to true once pods and endpoints have been listed.
 pub fn observe(
     cluster: &Cluster,
@@ -291,11 +255,7 @@ pub fn observe(
     let (known, out, first) = (view.clone(), sink.clone(), listed.clone());
     tasks.spawn(follow(pods, sink.clone(), move |change| {
         let is_list = matches!(change, Change::All(_));
-        let events = match change {
-            Change::All(all) => known.pods().relisted(&all),
-            Change::Applied(pod) => known.pods().applied(&pod),
-            Change::Deleted(pod) => known.pods().deleted(&pod),
-        };
+        let events = known.pods().told(change);
         events.into_iter().for_each(|e| out.emit(e));
         if is_list {
             first.send_modify(|seen| seen.0 = true);
@@ -341,7 +301,7 @@ pub fn observe(
                     });
                 }
                 if observed.kind == "Node" {
-                    note_zones(&known, &change);
+                    note_nodes(&known, &change);
                 }
                 // Events that were there before are not news.
                 let old = observed.kind == "Event" && matches!(change, Change::All(_));
@@ -356,18 +316,54 @@ pub fn observe(
     (tasks, seen)
 }
 
-fn note_zones(view: &View, change: &Change<DynamicObject>) {
+fn note_nodes(view: &View, change: &Change<DynamicObject>) {
     let nodes = match change {
         Change::All(all) => all.as_slice(),
         Change::Applied(one) => std::slice::from_ref(one),
-        Change::Deleted(_) => return,
+        Change::Deleted(one) => {
+            view.nodes().remove(&one.name_any());
+            return;
+        }
     };
-    let mut zones = view.zones();
+    if matches!(change, Change::All(_)) {
+        view.nodes().clear();
+    }
     for node in nodes {
+        view.nodes().insert(node.name_any(), node_is_ready(node));
         if let Some(zone) = node.labels().get("topology.kubernetes.io/zone") {
-            zones.insert(node.name_any(), zone.clone());
+            view.zones().insert(node.name_any(), zone.clone());
         }
     }
+}
+
+/// Whether the node's Ready condition is true; one that nobody has written yet is not.
+fn node_is_ready(node: &DynamicObject) -> bool {
+    let conditions = node.data.pointer("/status/conditions");
+    let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    let ready = conditions
+        .filter(|c| c.get("type").and_then(Value::as_str) == Some("Ready"))
+        .all(|c| c.get("status").and_then(Value::as_str) == Some("True"));
+    ready && node.data.pointer("/status/conditions").is_some()
+}
+
+/// Follows the pods of another namespace, to know whom a fault can hit there; they are not of the target, so nothing
+/// is told of them.
+pub fn elsewhere(
+    tasks: &mut JoinSet<()>,
+    cluster: &Cluster,
+    namespace: &str,
+    view: &View,
+    sink: &Sink,
+) {
+    let pods = Followed {
+        api: Api::<Pod>::namespaced(cluster.client.clone(), namespace),
+        of: "pods",
+        labels: None,
+    };
+    let known = view.clone();
+    tasks.spawn(follow(pods, sink.clone(), move |change| {
+        known.pods().told(change);
+    }));
 }
 
 /// Where to follow a kind; `None` where this cluster does not serve it.

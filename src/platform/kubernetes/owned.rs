@@ -134,7 +134,8 @@ pub async fn remove(
     let api = kind.api(cluster, namespace);
     let doing = format!("remove {} {name}", kind.kind);
     let removed = async {
-        match api.delete(name, &DeleteParams::default()).await {
+        // Said, as it is not the default for each kind: a Job's pods would stay.
+        match api.delete(name, &DeleteParams::background()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             other => other.map(drop),
         }

@@ -3,7 +3,7 @@
 //! From it come what `squall plan` prints, what it asks the cluster about before anything starts
 //! (SelfSubjectAccessReview), and `deploy/kubernetes/rbac.yaml`: the three cannot disagree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 use k8s_openapi::api::authorization::v1::{
@@ -12,17 +12,22 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Api;
 use kube::api::PostParams;
 
+mod rbac;
+
+pub use rbac::rbac;
+
 use super::api::Cluster;
 use super::observe::OBSERVED;
 use crate::platform::PlatformError;
-use crate::scenario::units::Size;
-use crate::scenario::{Direction, FaultKind, Reach, StressPlace};
+use crate::scenario::{FaultKind, Reach, Seen};
 
 /// A kind of call on a kind of resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
     /// Whether it is asked for in the target's namespace, or for the whole cluster.
     pub namespaced: bool,
+    /// The namespace, where it is another than the target's.
+    pub elsewhere: Option<String>,
     /// API group, empty for the core.
     pub group: &'static str,
     /// Resource, with a subresource after a slash.
@@ -49,10 +54,10 @@ impl std::fmt::Display for Permission {
         } else {
             format!(".{group}")
         };
-        let scope = if self.namespaced {
-            ""
-        } else {
-            " in the whole cluster"
+        let scope = match &self.elsewhere {
+            Some(namespace) => format!(" in namespace {namespace}"),
+            None if self.namespaced => String::new(),
+            None => " in the whole cluster".into(),
         };
         write!(f, "{verb} {resource}{group}{scope} ({purpose})")
     }
@@ -85,6 +90,7 @@ impl List {
             if !known {
                 self.0.insert(Permission {
                     namespaced,
+                    elsewhere: None,
                     group,
                     resource,
                     verb,
@@ -94,7 +100,26 @@ impl List {
             }
         }
     }
+
+    /// What a fault and its undo take.
+    fn add_fault(&mut self, fault: &FaultKind) {
+        let name = fault.name();
+        for (group, resource, verbs) in calls(fault) {
+            self.add(name, true, group, resource, verbs);
+        }
+        if matches!(
+            fault,
+            FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. }
+        ) {
+            // Only where the pod has no squall of its own.
+            self.add(name, false, "", "pods/ephemeralcontainers", &["patch"]);
+            self.add(name, false, "", "pods/attach", &["create", "get"]);
+        }
+    }
 }
+
+/// What the Lease is for.
+const LEASE: &str = "keep other runs off";
 
 /// What a run may call: to find the target by this way, to observe, and to make and undo these faults.
 pub fn needed<'a>(
@@ -161,27 +186,50 @@ pub fn needed<'a>(
     }
     let faults: Vec<&FaultKind> = faults.into_iter().collect();
     list.add(
-        "keep other runs off",
+        LEASE,
         !faults.is_empty(),
         "coordination.k8s.io",
         "leases",
         &["create", "delete", "get", "update"],
     );
     for fault in faults {
-        for (group, resource, verbs) in calls(fault) {
-            list.add(fault.name(), true, group, resource, verbs);
-        }
-        if matches!(
-            fault,
-            FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. }
-        ) {
-            // Only where the pod has no squall of its own.
-            let name = fault.name();
-            list.add(name, false, "", "pods/ephemeralcontainers", &["patch"]);
-            list.add(name, false, "", "pods/attach", &["create", "get"]);
-        }
+        list.add_fault(fault);
     }
     list.0.into_iter().collect()
+}
+
+/// What a run may call to find pods in another namespace than the target's, and to make and undo these faults there.
+pub fn elsewhere(namespace: &str, faults: &[FaultKind]) -> Vec<Permission> {
+    let mut list = List(BTreeSet::new());
+    list.add("find pods", true, "", "pods", &["list", "watch"]);
+    for fault in faults {
+        list.add_fault(fault);
+    }
+    let mut all: Vec<Permission> = list.0.into_iter().collect();
+    for call in all.iter_mut().filter(|p| p.namespaced) {
+        call.elsewhere = Some(namespace.into());
+    }
+    all
+}
+
+/// Makes what these conditions look at required: a guard that cannot see guards nothing.
+pub fn require(calls: &mut [Permission], looks_at: &BTreeSet<Seen>) {
+    let resources = looks_at.iter().flat_map(|seen| match seen {
+        Seen::NodesNotReady => ["nodes"].as_slice(),
+        Seen::OthersDegraded => &["deployments", "statefulsets", "daemonsets"],
+    });
+    let resources: Vec<&str> = resources.copied().collect();
+    for call in calls {
+        let is_look = matches!(call.verb, "list" | "watch") && resources.contains(&call.resource);
+        call.required |= is_look;
+    }
+}
+
+/// Who breaks things must be alone, wherever it breaks them.
+pub fn require_lease(calls: &mut [Permission]) {
+    for call in calls.iter_mut().filter(|c| c.resource == "leases") {
+        call.required = true;
+    }
 }
 
 /// The calls that a fault and its undo make.
@@ -246,18 +294,24 @@ pub const UNDOING: [(&str, &str, &str); 9] = [
     ("networking.k8s.io", "networkpolicies", "delete"),
 ];
 
-/// One of [`UNDOING`] as a permission.
-pub fn undoing(
-    &(group, resource, verb): &(&'static str, &'static str, &'static str),
-) -> Permission {
-    Permission {
+/// A call that undoes something, as the guardian is told of it: `VERB RESOURCE.GROUP`, and ` in NAMESPACE` where that
+/// is not the guardian's own.
+pub fn undoing(need: &str) -> Option<Permission> {
+    let (call, place) = match need.split_once(" in ") {
+        Some((call, place)) => (call, Some(place)),
+        None => (need, None),
+    };
+    let known = |p: &&(&str, &str, &str)| format!("{} {}.{}", p.2, p.1, p.0) == call;
+    let &(group, resource, verb) = UNDOING.iter().find(known)?;
+    Some(Permission {
         namespaced: resource != "nodes",
+        elsewhere: place.map(str::to_string),
         group,
         resource,
         verb,
         required: true,
         purpose: "undo",
-    }
+    })
 }
 
 /// Whether a run that makes these calls changes what a guardian could undo.
@@ -271,11 +325,22 @@ pub fn undone_by_guardian(calls: &[Permission]) -> bool {
 pub fn guardian() -> Permission {
     Permission {
         namespaced: true,
+        elsewhere: None,
         group: "batch",
         resource: "jobs",
         verb: "create",
         required: true,
         purpose: "guardian",
+    }
+}
+
+/// What the guardian's end takes; where it is not allowed, the cluster's garbage collector does the same later.
+fn guardian_leaves() -> Permission {
+    Permission {
+        verb: "delete",
+        required: false,
+        purpose: "the guardian's end",
+        ..guardian()
     }
 }
 
@@ -299,7 +364,9 @@ pub async fn denied(
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    namespace: p.namespaced.then(|| namespace.to_string()),
+                    namespace: p
+                        .namespaced
+                        .then(|| p.elsewhere.as_deref().unwrap_or(namespace).to_string()),
                     group: Some(p.group.into()),
                     resource: Some(resource.into()),
                     subresource,
@@ -322,150 +389,5 @@ pub async fn denied(
     Ok(try_join_all(reviews).await?.into_iter().flatten().collect())
 }
 
-/// The manifest that grants all that any run may need, for the targets of one namespace.
-pub fn rbac() -> String {
-    let second = std::time::Duration::from_secs(1);
-    let every = [
-        FaultKind::PodKill { grace: None },
-        FaultKind::Evict { deadline: second },
-        FaultKind::ContainerKill {
-            container: None,
-            signal: String::new(),
-        },
-        FaultKind::Cordon,
-        FaultKind::Drain { deadline: second },
-        FaultKind::Scale { replicas: 0 },
-        FaultKind::RolloutRestart,
-        FaultKind::BadRollout {
-            image: String::new(),
-        },
-        FaultKind::MemoryStress {
-            size: Size::bytes(1),
-            place: StressPlace {
-                container: None,
-                image: String::new(),
-            },
-        },
-        FaultKind::Partition {
-            direction: Direction::Both,
-            from: BTreeMap::new(),
-            to: BTreeMap::new(),
-        },
-        FaultKind::NodeLoss {
-            down: String::new(),
-            up: String::new(),
-        },
-    ];
-    let mut all = needed(Reach::Auto, &every);
-    all.push(guardian());
-    let rules = |namespaced: bool| {
-        let mut rules: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-        for p in all.iter().filter(|p| p.namespaced == namespaced) {
-            rules
-                .entry((p.group, p.resource))
-                .or_default()
-                .insert(p.verb);
-        }
-        let rule = |((group, resource), verbs): ((&str, &str), BTreeSet<&str>)| {
-            let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
-            format!(
-                "  - {{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [{verbs}]}}\n"
-            )
-        };
-        rules.into_iter().map(rule).collect::<String>()
-    };
-    RBAC.replace("NAMESPACED\n", &rules(true))
-        .replace("CLUSTER\n", &rules(false))
-}
-
-const RBAC: &str = r#"# What squall may do to the services of namespace `shop`: all that its faults, their undo and its watches need, and
-# no more. Made from the list that `squall plan` checks; do not edit (a test compares). For another namespace replace
-# `shop`; leave out what your scenarios do not need: `squall plan` says what is missing before anything starts.
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: squall, namespace: shop}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: squall, namespace: shop}
-rules:
-NAMESPACED
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: squall, namespace: shop}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: squall}
-subjects: [{kind: ServiceAccount, name: squall, namespace: shop}]
----
-# Nodes are not in a namespace: cordon and drain change them, everything else only reads them.
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: squall-shop}
-rules:
-CLUSTER
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: squall-shop}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: squall-shop}
-subjects: [{kind: ServiceAccount, name: squall, namespace: shop}]
-"#;
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn has(list: &[Permission], verb: &str, resource: &str) -> Option<bool> {
-        list.iter()
-            .find(|p| p.verb == verb && p.resource == resource)
-            .map(|p| p.required)
-    }
-
-    #[test]
-    fn a_run_asks_for_what_its_faults_need_and_no_more() {
-        let quiet = needed(Reach::ClusterIp, &[]);
-        assert_eq!(has(&quiet, "watch", "pods"), Some(true));
-        assert_eq!(has(&quiet, "watch", "events"), Some(false));
-        assert_eq!(has(&quiet, "delete", "pods"), None);
-        assert_eq!(has(&quiet, "create", "pods/portforward"), None);
-        assert!(
-            quiet
-                .iter()
-                .all(|p| matches!(p.verb, "get" | "list" | "watch") || p.resource == "leases"),
-            "{quiet:?}"
-        );
-        let kill = needed(Reach::ClusterIp, &[FaultKind::PodKill { grace: None }]);
-        assert_eq!(has(&kill, "delete", "pods"), Some(true));
-        assert_eq!(kill.len(), quiet.len() + 1);
-        // Who breaks things must be alone; who only sends traffic may do without.
-        assert_eq!(has(&quiet, "update", "leases"), Some(false));
-        assert_eq!(has(&kill, "update", "leases"), Some(true));
-    }
-
-    #[test]
-    fn each_call_is_in_the_list_once_and_required_if_anything_requires_it() {
-        // Reading nodes is a courtesy of the watches, and what a node port stands on.
-        let list = needed(Reach::NodePort, &[FaultKind::Cordon, FaultKind::Cordon]);
-        let reads: Vec<_> = list
-            .iter()
-            .filter(|p| p.resource == "nodes" && p.verb == "list")
-            .collect();
-        assert!(matches!(reads[..], [p] if p.required), "{reads:?}");
-        let mut calls: Vec<_> = list.iter().map(|p| (p.group, p.resource, p.verb)).collect();
-        calls.dedup();
-        assert_eq!(calls.len(), list.len());
-    }
-
-    #[test]
-    fn the_rbac_manifest_is_the_one_that_is_made() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
-        if std::env::var_os("SQUALL_WRITE_RBAC").is_some() {
-            std::fs::write(path, rbac()).expect("written");
-        }
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            committed == rbac(),
-            "deploy/kubernetes/rbac.yaml is not what the list makes: SQUALL_WRITE_RBAC=1 cargo test --lib rbac writes it"
-        );
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
+use super::watch::Change;
 use crate::platform::Instance;
 use crate::record::{Incident, InstanceEvent, InstanceState, What};
 use crate::scenario::{NODE_LABEL as NODE, OWNER_LABEL as OWNER, ZONE_LABEL as ZONE};
@@ -154,6 +155,15 @@ impl Pods {
             }
         };
         self.known.iter().map(instance).collect()
+    }
+
+    /// Takes in a change, and says what it means.
+    pub fn told(&mut self, change: Change<Pod>) -> Vec<What> {
+        match change {
+            Change::All(all) => self.relisted(&all),
+            Change::Applied(pod) => self.applied(&pod),
+            Change::Deleted(pod) => self.deleted(&pod),
+        }
     }
 
     /// The state of all pods, at the beginning or after a gap.

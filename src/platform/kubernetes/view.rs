@@ -13,6 +13,8 @@ pub struct View {
     pub pods: Arc<Mutex<Pods>>,
     /// Zone of each node that has one.
     zones: Arc<Mutex<BTreeMap<String, String>>>,
+    /// Whether each node is ready.
+    nodes: Arc<Mutex<BTreeMap<String, bool>>>,
     /// The workloads behind the Service.
     workloads: Arc<Mutex<Workloads>>,
 }
@@ -31,5 +33,23 @@ impl View {
     /// Zone of each node.
     pub fn zones(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.zones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The nodes that are not ready.
+    pub fn nodes_not_ready(&self) -> Vec<String> {
+        let nodes = self.nodes();
+        let unwell = nodes.iter().filter(|(_, ready)| !**ready);
+        unwell.map(|(name, _)| name.clone()).collect()
+    }
+    /// Whether each node is ready.
+    pub fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// A view of other pods, on the same nodes.
+    pub fn elsewhere(&self) -> Self {
+        Self {
+            pods: Arc::default(),
+            workloads: Arc::default(),
+            ..self.clone()
+        }
     }
 }

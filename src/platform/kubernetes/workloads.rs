@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use super::pods::Owner;
 use super::watch::Change;
 use crate::platform::Rollouts;
 
@@ -18,10 +19,20 @@ struct Known {
     rolls: bool,
 }
 
-/// The workloads whose pods the Service selects.
+/// A workload of the namespace that is none of the Service's.
+#[derive(Debug, Default, Clone, Copy)]
+struct Other {
+    /// It had all its pods ready once.
+    was_whole: bool,
+    is_whole: bool,
+}
+
+/// The workloads of the target's namespace, those whose pods the Service selects apart from the others.
 #[derive(Debug, Default)]
 pub struct Workloads {
     known: BTreeMap<(&'static str, String), Known>,
+    others: BTreeMap<(&'static str, String), Other>,
+    labels: BTreeMap<(&'static str, String), BTreeMap<String, String>>,
     begun: u64,
 }
 
@@ -116,14 +127,32 @@ impl Workloads {
     /// Takes in a change of workloads of one kind.
     pub fn told(&mut self, kind: &'static str, change: &Change<DynamicObject>, selector: &str) {
         match change {
-            Change::All(all) => all.iter().for_each(|o| self.applied(kind, o, selector)),
+            Change::All(all) => {
+                let there = |name: &String| all.iter().any(|o| o.name_any() == *name);
+                self.others
+                    .retain(|(of, name), _| *of != kind || there(name));
+                self.labels
+                    .retain(|(of, name), _| *of != kind || there(name));
+                all.iter().for_each(|o| self.applied(kind, o, selector));
+            }
             Change::Applied(one) => self.applied(kind, one, selector),
-            Change::Deleted(one) => drop(self.known.remove(&(kind, one.name_any()))),
+            Change::Deleted(one) => {
+                let key = (kind, one.name_any());
+                self.known.remove(&key);
+                self.others.remove(&key);
+                self.labels.remove(&key);
+            }
         }
     }
 
     fn applied(&mut self, kind: &'static str, object: &DynamicObject, selector: &str) {
+        let key = (kind, object.name_any());
+        self.labels.insert(key.clone(), object.labels().clone());
         if !serves(object, selector) {
+            let [wanted, _, _, ready] = counts(kind, object);
+            let other = self.others.entry(key).or_default();
+            other.is_whole = ready >= wanted;
+            other.was_whole |= other.is_whole;
             return;
         }
         let template = object
@@ -131,7 +160,6 @@ impl Workloads {
             .pointer("/spec/template")
             .cloned()
             .unwrap_or_default();
-        let key = (kind, object.name_any());
         let Some(known) = self.known.get_mut(&key) else {
             // Pods that are not ready at first sight are no sign of a rollout; old ones beside new ones are.
             let rolls = !is_rolled(kind, object, false);
@@ -144,6 +172,27 @@ impl Workloads {
             self.begun += 1;
         }
         known.rolls &= !is_rolled(kind, object, true);
+    }
+
+    /// The labels of a workload; `None` where it was not seen.
+    pub fn labels(&self, owner: &Owner) -> Option<BTreeMap<String, String>> {
+        let is = |(kind, name): &&(&'static str, String)| {
+            *kind == owner.kind.as_str() && *name == owner.name
+        };
+        let key = self.labels.keys().find(is)?;
+        self.labels.get(key).cloned()
+    }
+
+    /// The workloads of the namespace, none of the Service's, that had all their pods ready and have no longer. What
+    /// was never whole is not of this run's making.
+    pub fn others_degraded(&self) -> Vec<String> {
+        let degraded = self
+            .others
+            .iter()
+            .filter(|(_, o)| o.was_whole && !o.is_whole);
+        degraded
+            .map(|((kind, name), _)| format!("{kind}/{name}"))
+            .collect()
     }
 
     /// The rollouts seen.
@@ -224,5 +273,38 @@ mod tests {
         assert_eq!((&same, rollout), (&before, "replaced".into()));
         let [_, after, rollout] = of(&web("b", 3, 3, [5, 2, 6, 5]));
         assert!(after != before && rollout == "under-way");
+    }
+
+    #[test]
+    fn others_are_degraded_once_they_were_whole_and_while_they_are_not() {
+        let mut seen = Workloads::default();
+        let mut tell = |change| {
+            seen.told("Deployment", &change, "app=other");
+            seen.others_degraded()
+        };
+        let ready = |n| web("a", 1, 1, [3, 3, 3, n]);
+        assert!(tell(Change::All(vec![ready(2)])).is_empty(), "never whole");
+        assert!(tell(Change::Applied(ready(3))).is_empty());
+        assert_eq!(tell(Change::Applied(ready(2))), ["Deployment/web"]);
+        assert!(tell(Change::Applied(ready(3))).is_empty());
+        assert_eq!(tell(Change::All(vec![ready(0)])), ["Deployment/web"]);
+        assert!(tell(Change::Deleted(ready(0))).is_empty());
+        // The Service's own are what the faults are meant for.
+        seen.told(
+            "Deployment",
+            &Change::Applied(web("a", 1, 1, [3, 3, 3, 3])),
+            "app=web",
+        );
+        seen.told(
+            "Deployment",
+            &Change::Applied(web("a", 1, 1, [3, 3, 3, 1])),
+            "app=web",
+        );
+        assert!(seen.others_degraded().is_empty());
+        let owner = |name: &str| Owner {
+            kind: "Deployment".into(),
+            name: name.into(),
+        };
+        assert!(seen.labels(&owner("web")).is_some() && seen.labels(&owner("db")).is_none());
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use super::{Lower, duration, entries, one_or_more, parsed, show, text, traffic_end};
 use crate::scenario::expression;
 use crate::scenario::model::{
-    Direction, FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NODE_LABEL, OWNER_LABEL,
-    Pick, Select, StressPlace, Target, When, ZONE_LABEL,
+    AbortOn, Direction, FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NAMESPACE_LABEL,
+    NODE_LABEL, OWNER_LABEL, OptIn, Pick, Select, StressPlace, Target, When, ZONE_LABEL,
 };
 use crate::scenario::problem::{Problem, Span};
 use crate::scenario::shape::{KINDS, LOCAL_KINDS};
@@ -44,10 +44,15 @@ impl Lower<'_> {
                 }
                 if let Some(kind) = kind {
                     self.check_partition(kind);
+                    self.check_namespace(kind, root, target);
                 }
                 let at = self.fault_time(node, traffic);
                 let name = kind.and_then(|kind| self.fault_name(node, &kind.key, &mut names));
-                let select = kind.and_then(|kind| self.select(&kind.value, local));
+                let own = match target {
+                    Some(Target::Kubernetes(target)) => target.namespace.as_deref(),
+                    _ => None,
+                };
+                let select = kind.and_then(|kind| self.select(&kind.value, local, own));
                 if let (Some(select), Some(kind), None) = (&select, kind, node.get("every")) {
                     self.check_each(select, &kind.value);
                 }
@@ -166,7 +171,48 @@ impl Lower<'_> {
         names.find(|name| taken.insert(name.clone()))
     }
 
-    fn select(&mut self, node: &Node, local: Option<&LocalTarget>) -> Option<Select> {
+    /// Another namespace is broken only where the guard names it.
+    fn check_namespace(&mut self, kind: &Entry, root: &Node, target: Option<&Target>) {
+        let Some(Target::Kubernetes(target)) = target else {
+            return;
+        };
+        let Some((node, name)) = kind
+            .value
+            .get("namespace")
+            .and_then(|n| Some((n, n.text()?)))
+        else {
+            return;
+        };
+        let Some(own) = &target.namespace else {
+            let message =
+                format!("whether `{name}` is another namespace than the target's is not said");
+            self.report(Problem::new(node.at, message).expected("`namespace` in the target too"));
+            return;
+        };
+        let named = root
+            .get("guard")
+            .and_then(|g| g.get("namespaces"))
+            .and_then(Node::list);
+        let named: Vec<&str> = named
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Node::text)
+            .collect();
+        if name != own && !named.contains(&name) {
+            let message = format!("nothing in namespace `{name}` may be broken");
+            let problem = Problem::new(node.at, message)
+                .expected(format!("`guard: {{ namespaces: [{own}, {name}] }}`"));
+            self.report(problem.nearest(name, named));
+        }
+    }
+
+    /// Whom a fault hits; `own` is the target's namespace.
+    fn select(
+        &mut self,
+        node: &Node,
+        local: Option<&LocalTarget>,
+        own: Option<&str>,
+    ) -> Option<Select> {
         let mut names = Vec::new();
         for name in node.get("name").map(one_or_more).unwrap_or_default() {
             let text = name.text()?.trim().to_string();
@@ -180,10 +226,12 @@ impl Lower<'_> {
             ("node", NODE_LABEL),
             ("zone", ZONE_LABEL),
             ("owner", OWNER_LABEL),
+            ("namespace", NAMESPACE_LABEL),
         ];
         let places = places
             .iter()
-            .filter_map(|(key, label)| Some((label.to_string(), text(node, key)?)));
+            .filter_map(|(key, label)| Some((label.to_string(), text(node, key)?)))
+            .filter(|(label, value)| label != NAMESPACE_LABEL || Some(value.as_str()) != own);
         let labels = labels.chain(places);
         let pick = match node.get("pick") {
             Some(pick) => expression::pick(pick.text()?).ok()?,
@@ -272,11 +320,14 @@ impl Lower<'_> {
                 _ => {}
             }
         }
-        for key in ["namespaces", "priority-classes"] {
-            if let (Some(entry), Some(Target::Local(_) | Target::Url(_))) =
-                (node.entry(key), target)
-            {
-                let problem = Problem::new(entry.key_at, format!("only a cluster has {key}"));
+        let no_cluster = matches!(target, Some(Target::Local(_) | Target::Url(_)));
+        for (key, what) in [
+            ("namespaces", "namespaces"),
+            ("priority-classes", "priority-classes"),
+            ("opt-in", "pods with labels"),
+        ] {
+            if let (Some(entry), true) = (node.entry(key), no_cluster) {
+                let problem = Problem::new(entry.key_at, format!("only a cluster has {what}"));
                 self.report(problem.expected(format!("no `{key}`, or a `kubernetes` target")));
             }
         }
@@ -286,7 +337,14 @@ impl Lower<'_> {
         };
         let mut abort_when = Vec::new();
         for condition in node.get("abort-when").map(one_or_more).unwrap_or_default() {
-            abort_when.push(expression::abort_when(condition.text()?).ok()?);
+            let when = expression::abort_when(condition.text()?).ok()?;
+            if let (AbortOn::Seen { .. }, true) = (when.on, no_cluster) {
+                let message = "only a cluster has nodes and other workloads";
+                self.report(Problem::new(condition.at, message).expected(
+                    "a metric of the traffic, such as errors > 50% for 10s, or a `kubernetes` target",
+                ));
+            }
+            abort_when.push(when);
         }
         Some(Guard {
             keep_ready,
@@ -294,6 +352,9 @@ impl Lower<'_> {
             abort_when,
             namespaces: names("namespaces"),
             priority_classes: names("priority-classes").unwrap_or_default(),
+            opt_in: text(node, "opt-in")
+                .and_then(|text| expression::label(&text))
+                .map(|(key, value)| OptIn { key, value }),
         })
     }
 

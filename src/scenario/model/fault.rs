@@ -289,7 +289,8 @@ impl FaultKind {
 }
 
 /// What a fault does to the instance that it hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// It is gone at once.
     Death,
@@ -314,6 +315,10 @@ impl Effect {
             self,
             Effect::Death | Effect::Retirement | Effect::Restart | Effect::Silence
         )
+    }
+    /// Whether the instance is gone afterwards, and another takes its place.
+    pub fn ends_instance(self) -> bool {
+        matches!(self, Effect::Death | Effect::Retirement)
     }
 }
 
@@ -384,6 +389,24 @@ pub struct Guard {
     /// System-critical priority classes whose pods may be broken all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub priority_classes: Vec<String>,
+    /// Only pods that have this label, or whose owner has it, may be broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_in: Option<OptIn>,
+}
+
+/// The label that says: this may be broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptIn {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl std::fmt::Display for OptIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
 }
 
 /// How many instances must stay ready.
@@ -402,9 +425,37 @@ pub enum KeepReady {
 pub struct AbortWhen {
     /// As written.
     pub text: String,
-    /// Metric, comparison and bound, taken over each second.
-    pub bound: Bound,
+    /// What must not hold.
+    #[serde(flatten)]
+    pub on: AbortOn,
     /// In every second for so long.
     #[serde(with = "duration")]
     pub lasts: Duration,
+}
+
+/// What a condition that ends the run is on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AbortOn {
+    /// Metric, comparison and bound, taken over each second of traffic.
+    Bound(Bound),
+    /// So much of what the cluster shows, looked at each second.
+    Seen {
+        /// What is counted.
+        what: Seen,
+        /// The comparison.
+        op: Op,
+        /// With so many.
+        count: u32,
+    },
+}
+
+/// What a cluster shows that an experiment should not cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seen {
+    /// Nodes whose Ready condition is not true.
+    NodesNotReady,
+    /// Workloads that no fault was meant for, that had all their pods ready and have no longer.
+    OthersDegraded,
 }

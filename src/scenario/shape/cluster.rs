@@ -6,6 +6,12 @@ use super::{Field, Object, Scalar};
 
 const NODE: Field = Field::of("node", Scalar::Name, "Only pods on this node.").example("n1");
 const ZONE: Field = Field::of("zone", Scalar::Name, "Only pods in this zone.").example("z1");
+const NAMESPACE: Field = Field::of(
+    "namespace",
+    Scalar::Name,
+    "Pods of this namespace instead of the target's own; `guard.namespaces` must name it.",
+)
+.example("backend");
 const OWNER: Field = Field::of(
     "owner",
     Scalar::Name,
@@ -20,7 +26,7 @@ const fn plain(name: &'static str, doc: &'static str) -> Object {
     Object {
         name,
         doc,
-        fields: &[NAME, SELECT, NODE, ZONE, OWNER, READY, PICK],
+        fields: &[NAME, SELECT, NAMESPACE, NODE, ZONE, OWNER, READY, PICK],
         hints: HINTS,
         ..Object::NEW
     }
@@ -32,7 +38,7 @@ macro_rules! with {
         Object {
             name: $name,
             doc: $doc,
-            fields: &[NAME, SELECT, NODE, ZONE, OWNER, READY, PICK, $($field),+],
+            fields: &[NAME, SELECT, NAMESPACE, NODE, ZONE, OWNER, READY, PICK, $($field),+],
             hints: HINTS,
             ..Object::NEW
         }

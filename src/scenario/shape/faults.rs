@@ -329,7 +329,7 @@ pub(super) static GUARD: Object = Object {
         Field::new(
             "abort-when",
             Shape::Kinds { scalar: Some(Scalar::Abort), list: Some(&Shape::Scalar(Scalar::Abort)), map: None },
-            "Undoes everything and ends the run when this holds in every second for so long.",
+            "Undoes everything and ends the run when this holds in every second for so long: a metric of the traffic, or, in a cluster, a count of `nodes-not-ready` or of `others-degraded`, workloads that no fault was meant for.",
         )
         .example("errors > 50% for 10s"),
         Field::new(
@@ -344,6 +344,12 @@ pub(super) static GUARD: Object = Object {
             "In a cluster: pods of these system-critical priority classes may be broken too; none when not given.",
         )
         .example("[system-cluster-critical]"),
+        Field::of(
+            "opt-in",
+            Scalar::KeyValue,
+            "In a cluster: only pods that have this label, or whose workload has it, may be broken.",
+        )
+        .example("squall.dev/allow=true"),
     ],
     ..Object::NEW
 };

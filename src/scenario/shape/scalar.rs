@@ -39,6 +39,8 @@ pub enum Scalar {
     When,
     /// A count, a share, `all`, or `each`.
     Pick,
+    /// A label with its value.
+    KeyValue,
     /// A share or a count.
     KeepReady,
     /// A status or a class of them.
@@ -101,6 +103,7 @@ impl Scalar {
             Scalar::Abort => expression::ABORT.into(),
             Scalar::When => expression::WHEN.into(),
             Scalar::Pick => "a count from 1, a share from above 0% to 100%, all, or each".into(),
+            Scalar::KeyValue => "a label as KEY=VALUE, such as squall.dev/allow=true".into(),
             Scalar::KeepReady => "a share from above 0% to 100%, or a count of instances".into(),
             Scalar::Status => "a status from 100 to 599, or a class such as 2xx".into(),
             Scalar::TimeCheck => "a comparison with a duration, such as < 250ms".into(),
@@ -179,6 +182,7 @@ impl Scalar {
             Scalar::Abort => expression::abort_when(text).map(|_| ()),
             Scalar::When => expression::when(text).map(|_| ()),
             Scalar::Pick => expression::pick(text).map(|_| ()),
+            Scalar::KeyValue => is(expression::label(text).is_some()),
             Scalar::KeepReady => expression::keep_ready(text).map(|_| ()),
             Scalar::Status => expression::status(text).map(|_| ()),
             Scalar::TimeCheck => expression::time_check(text).map(|_| ()),
@@ -221,6 +225,7 @@ impl Scalar {
         match self {
             Scalar::Name => "a name",
             Scalar::Label => "a name of letters, digits, `-`, `_` and `.`",
+            Scalar::KeyValue => "a label as KEY=VALUE",
             Scalar::Bool => "true or false",
             Scalar::Int(..) => "a whole number",
             Scalar::Positive => "a number above 0",
@@ -279,7 +284,10 @@ impl Scalar {
                 r"\s*(?:{DURATION}|{DURATION}\.\.\s*{DURATION}|exp\(\s*{DURATION}\))\s*"
             )),
             Scalar::Bound => text(&bound_pattern()),
-            Scalar::Abort => text(&format!(r"{} for\s+{DURATION}", bound_pattern())),
+            Scalar::Abort => text(&format!(
+                r"(?:{}|\s*(?:nodes-not-ready|others-degraded)\s*(?:>\s*\d+|>=\s*0*[1-9]\d*)\s*) for\s+{DURATION}",
+                bound_pattern()
+            )),
             Scalar::When => {
                 text(r"\s*ready\s*(?:<\s*0*[1-9]\d*|<=\s*\d+|>=\s*0*[1-9]\d*|>\s*\d+|==\s*\d+)\s*")
             }
@@ -287,6 +295,7 @@ impl Scalar {
                 "type": ["integer", "string"], "minimum": 1, "maximum": u32::MAX,
                 "pattern": or_environment(&format!(r"\s*(?:all|each|0*[1-9]\d*|{SOME_PERCENT})\s*")),
             }),
+            Scalar::KeyValue => text(r"\s*[A-Za-z0-9._/-]+=[A-Za-z0-9._-]*\s*"),
             Scalar::KeepReady => json!({
                 "type": ["integer", "string"], "minimum": 0, "maximum": u32::MAX,
                 "pattern": or_environment(&format!(r"\s*(?:\d+|{SOME_PERCENT})\s*")),

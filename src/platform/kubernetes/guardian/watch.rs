@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use kube::api::DeleteParams;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{SAYS, WATCHING};
+use super::{SAYS, WATCHING, job_kind, job_name};
 use crate::platform::PlatformError;
 use crate::platform::kubernetes::api::Cluster;
 use crate::platform::kubernetes::lease::{CLEANING, LASTS};
 use crate::platform::kubernetes::leftover::{Looks, take_back, written};
-use crate::platform::kubernetes::permissions::{UNDOING, denied, undoing};
+use crate::platform::kubernetes::own;
+use crate::platform::kubernetes::owned;
+use crate::platform::kubernetes::permissions::{denied, undoing};
 
 /// The Lease is looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,7 +33,7 @@ pub struct Watched {
     pub lease: String,
     /// Its identity: one of the same name may be another run's.
     pub uid: String,
-    /// The calls that it must be allowed, as `VERB RESOURCE.GROUP`.
+    /// The calls that it must be allowed, as `VERB RESOURCE.GROUP`, and ` in NAMESPACE` where it is another.
     pub needs: Vec<String>,
 }
 
@@ -51,7 +55,7 @@ pub async fn watch(watched: &Watched) {
     let mut introduced = false;
     loop {
         match guard.look(&mut looks, &mut introduced).await {
-            Ok(true) => return,
+            Ok(true) => return guard.leave().await,
             Ok(false) => sleep(LOOK).await,
             Err(e) => {
                 say(&e.to_string());
@@ -117,17 +121,37 @@ impl Guard<'_> {
         Ok(done)
     }
 
+    /// Removes the guardian's own Job, then its own pod at once. The Job first: it would make another pod. What is not
+    /// allowed, or fails, the garbage collector does later.
+    async fn leave(&self) {
+        let Watched { namespace, uid, .. } = self.watched;
+        let (kind, job) = (job_kind(), job_name(uid));
+        let removed = owned::remove(&self.cluster, &kind, (namespace, &job));
+        match timeout(ANSWER, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return say(&e.to_string()),
+            Err(_) => return,
+        }
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
+        // Nothing comes after it that could make use of a failure.
+        let _ = timeout(ANSWER, pods.delete(&own::hostname(), &params)).await;
+    }
+
     /// Says in the Lease that it is watched, or why that would be in vain. False: somebody else wrote first.
     async fn introduce(&self, lease: &Lease) -> Result<bool, PlatformError> {
-        let needs = |p: &&(&str, &str, &str)| {
-            let name = format!("{} {}.{}", p.2, p.1, p.0);
-            self.watched.needs.contains(&name)
-        };
-        let asked: Vec<_> = UNDOING.iter().filter(needs).map(undoing).collect();
+        let asked: Vec<_> = self
+            .watched
+            .needs
+            .iter()
+            .filter_map(|n| undoing(n))
+            .collect();
         let missing = denied(&self.cluster, &self.watched.namespace, &asked).await?;
-        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let says = match missing.as_slice() {
-            [] => format!("{WATCHING}{}", hostname.trim()),
+            [] => format!("{WATCHING}{}", own::hostname()),
             missing => {
                 let missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>();
                 format!("not allowed to {}", missing.join(", "))

@@ -36,44 +36,6 @@ fn a_heartbeat_is_no_change_and_a_lost_node_is() {
 }
 
 #[test]
-fn endpoints_are_told_when_the_set_changes() {
-    let slice = |name: &str, pods: &[(&str, Option<bool>)]| {
-        let endpoints: Vec<Value> = pods
-            .iter()
-            .map(|(pod, ready)| json!({"targetRef": {"name": pod}, "conditions": {"ready": ready}}))
-            .collect();
-        object(
-            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": name}, "endpoints": endpoints}),
-        )
-    };
-    let mut endpoints = Endpoints::default();
-    let ready = |what: Option<What>| {
-        what.map(|w| match w {
-            What::Endpoints { ready } => ready,
-            other => panic!("{other:?}"),
-        })
-    };
-    let told = endpoints.told(Change::All(vec![slice(
-        "s1",
-        &[("a", Some(true)), ("b", Some(false)), ("c", None)],
-    )]));
-    assert_eq!(ready(told), Some(vec!["a".into(), "c".into()]));
-    // A second slice that holds the same pod (dual stack) changes nothing.
-    assert_eq!(
-        ready(endpoints.told(Change::Applied(slice("s2", &[("a", Some(true))])))),
-        None
-    );
-    let told = endpoints.told(Change::Applied(slice("s1", &[("b", Some(true))])));
-    assert_eq!(ready(told), Some(vec!["a".into(), "b".into()]));
-    assert_eq!(
-        ready(endpoints.told(Change::Deleted(slice("s1", &[])))),
-        Some(vec!["a".into()])
-    );
-    // An empty Service is said, too.
-    assert_eq!(ready(endpoints.told(Change::All(vec![]))), Some(vec![]));
-}
-
-#[test]
 fn a_failed_probe_is_told_by_an_event_of_the_cluster() {
     let event = |reason: &str| {
         object(

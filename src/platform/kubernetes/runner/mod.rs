@@ -46,6 +46,7 @@ const GONE: Duration = Duration::from_secs(75);
 fn calls() -> Vec<Permission> {
     let call = |group, resource, verb| Permission {
         namespaced: true,
+        elsewhere: None,
         group,
         resource,
         verb,
