@@ -91,6 +91,28 @@ async fn json_of(response: Response) -> Value {
 }
 
 #[tokio::test]
+async fn prometheus_can_read_what_it_did() {
+    let demo = Demo::start(&["--defect", "errors:50%"]);
+    for _ in 0..4 {
+        demo.status("/products").await;
+    }
+    demo.status("/readyz").await;
+    let page = demo.get("/metrics").await;
+    let kind = page.headers()["content-type"].to_str().unwrap();
+    assert_eq!(kind, "text/plain; version=0.0.4");
+    let text = String::from_utf8(page.bytes().await.unwrap().to_vec()).unwrap();
+    for line in [
+        "shop_requests_total{code=\"200\"} 2",
+        "shop_requests_total{code=\"500\"} 2",
+        "shop_request_duration_seconds_count 4",
+        "shop_requests_in_flight 0",
+        "shop_ready 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_shop_sells() {
     let demo = Demo::start(&[]);
     let products = demo.get("/products").await;

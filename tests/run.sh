@@ -12,6 +12,8 @@ need cc gcc
 need chromium chromium
 need nginx nginx-light
 need haproxy haproxy
+need prometheus prometheus
+need prometheus-alertmanager prometheus-alertmanager
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing: ${missing[*]}"

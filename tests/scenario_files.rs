@@ -4,12 +4,13 @@
 mod cases;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cases::{BASE, CASES};
 use proptest::prelude::*;
 use squall::scenario::{
-    self, Direction, FaultKind, InitLoad, InitOptions, InitTarget, Op, Problems, Scenario, Secret,
-    parse, units::Rate,
+    self, AlertExpectation, Direction, Expectation, FaultKind, InitLoad, InitOptions, InitTarget,
+    Op, Problems, Scenario, Secret, Target, parse, units::Rate,
 };
 
 fn no_env(_: &str) -> Option<String> {
@@ -390,6 +391,53 @@ run: { threads: 2, warm-up: 1s, graceful-stop: 3s }
     shown.base_dir = PathBuf::new();
     insta::assert_snapshot!(serde_json::to_string_pretty(&shown).unwrap());
     assert_eq!(round_trip(&scenario), scenario);
+}
+
+#[test]
+fn alerts_and_where_they_are_seen_are_read() {
+    let text = BASE
+        .replace("    instances: 3\n", "    instances: 3\n    first-port: 9101\n")
+        .replace(
+            "expect:\n",
+            r#"observe:
+  alertmanager: { url: "https://alerts.example.org/am/", authorization: "Bearer ${TOKEN}", tls: { insecure: true } }
+  prometheus: http://127.0.0.1:9090
+expect:
+  - alert: { name: Down, fires-within: 30s }
+  - alert: { name: Down, labels: { instance: "{instance}" }, fires-within: 30s, resolves-within: 1m, fault: kill, ignore: Watchdog }
+"#,
+        );
+    let env = |name: &str| (name == "TOKEN").then(|| "hunter2".to_string());
+    let scenario = parse("x.yaml", &text, Path::new("."), &env).unwrap_or_else(|p| panic!("{p}"));
+    let errors: Vec<_> = schema()
+        .iter_errors(&as_json(&text))
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let Target::Local(local) = &scenario.target else {
+        panic!("not local");
+    };
+    assert_eq!(local.first_port, Some(9101));
+    let alertmanager = scenario.observe.alertmanager.as_ref().unwrap();
+    assert_eq!(alertmanager.url, "https://alerts.example.org/am");
+    let authorization = alertmanager.authorization.as_ref().unwrap();
+    assert_eq!(authorization.reveal(), "Bearer hunter2");
+    assert!(alertmanager.tls.insecure);
+    let json = serde_json::to_string(&scenario).unwrap();
+    assert!(!json.contains("hunter2"), "{json}");
+    let [Expectation::Alert(short), Expectation::Alert(long), ..] = scenario.expect.as_slice()
+    else {
+        panic!("no alerts in {:?}", scenario.expect);
+    };
+    assert_eq!((short.resolves_within, &short.fault), (None, &None));
+    assert_eq!(long.resolves_within, Some(Duration::from_secs(60)));
+    assert_eq!(long.fault.as_deref(), Some("kill"));
+    assert_eq!(long.ignore, ["Watchdog"]);
+    assert_eq!(long.labels["instance"], AlertExpectation::INSTANCE);
+    let mut masked = round_trip(&scenario);
+    assert_eq!(masked.expect, scenario.expect);
+    masked.observe = scenario.observe.clone();
+    assert_eq!(masked, scenario);
 }
 
 fn round_trip(scenario: &Scenario) -> Scenario {

@@ -5,14 +5,20 @@ mod common;
 use std::path::Path;
 
 use common::Bench;
+use common::monitoring::{Monitoring, installed};
 
 #[track_caller]
 fn passes(name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("scenarios")
         .join(name);
-    let run = Bench::new(&std::fs::read_to_string(file).unwrap()).run_conclusive();
-    run.expect_code(0);
+    let mut bench = Bench::new(&std::fs::read_to_string(file).unwrap());
+    let _monitoring = (name == "alert.yaml").then(|| {
+        let monitoring = Monitoring::start(&bench, "");
+        bench.env = monitoring.environment();
+        monitoring
+    });
+    bench.run_conclusive().expect_code(0);
 }
 
 #[test]
@@ -48,6 +54,14 @@ fn balance() {
 #[test]
 fn each_instance() {
     passes("each-instance.yaml");
+}
+
+#[test]
+fn alert() {
+    if !installed() {
+        skip!("there is no prometheus or prometheus-alertmanager");
+    }
+    passes("alert.yaml");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::scenario::units::parse_duration;
 mod counters;
 mod defect;
 mod line;
+mod metrics;
 mod server;
 mod shop;
 mod tls;
@@ -84,7 +85,7 @@ Defects, counted and not random, so that every run shows the same:
   slow-start:5s     up to 500ms slower while its cache is cold, less and less over this time
 
 Routes: GET /products, GET /products/ID, POST /cart {\"id\":\"p1\"}, GET /cart, GET /work, GET /readyz, GET /healthz,
-GET /counters, and from this machine only POST /admin/ready?ready=false.";
+GET /counters, GET /metrics (for Prometheus), and from this machine only POST /admin/ready?ready=false.";
 
 /// Runs the service until it is told to end.
 pub fn main(options: Options) -> anyhow::Result<()> {

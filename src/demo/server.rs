@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use super::shop::{Reply, Shop};
+use super::shop::{JSON, Reply, Shop};
 
 /// Larger request bodies are refused.
 const BODY_LIMIT: usize = 64 << 10;
@@ -173,6 +173,7 @@ async fn respond(
             status: http::StatusCode::PAYLOAD_TOO_LARGE,
             body: Bytes::new(),
             application: true,
+            content_type: JSON,
         },
     };
     if reply.application {
@@ -184,7 +185,7 @@ async fn respond(
     });
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     let instance = HeaderName::from_static("x-squall-instance");
     headers.insert(instance, shop.header.clone());
     if http1 && shop.draining() {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::counters::Counters;
 use super::defect::{Answer, Defects, Fate};
 use super::line::Line;
+use super::metrics::Metrics;
 use super::upstream::Upstreams;
 
 /// The cart keeps this many entries; older ones make room.
@@ -30,6 +31,7 @@ pub(super) struct Shop {
     pub header: HeaderValue,
     /// What it counts.
     pub counters: Counters,
+    metrics: Metrics,
     /// What it does wrong.
     pub defects: Defects,
     upstreams: Upstreams,
@@ -65,10 +67,16 @@ pub(super) struct Reply {
     pub body: Bytes,
     /// Whether it counts in [`Counters`]: only what the shop is there for does.
     pub application: bool,
+    /// Of its body.
+    pub content_type: &'static str,
 }
+
+/// What nearly all replies are.
+pub(super) const JSON: &str = "application/json";
 
 fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     Reply {
+        content_type: JSON,
         status,
         // Maps with string keys and plain numbers always serialize.
         body: serde_json::to_vec(value).unwrap_or_default().into(),
@@ -104,6 +112,7 @@ impl Shop {
             name,
             header,
             counters,
+            metrics: Metrics::default(),
             defects,
             upstreams,
             started: Instant::now(),
@@ -149,8 +158,19 @@ impl Shop {
             "/readyz" => own(self.readiness()),
             "/healthz" => own(json(StatusCode::OK, &serde_json::json!({ "ok": true }))),
             "/counters" => own(self.counts()),
+            "/metrics" => own(Reply {
+                status: StatusCode::OK,
+                body: self.metrics.text(self.ready()).into(),
+                application: false,
+                content_type: super::metrics::CONTENT_TYPE,
+            }),
             _ if path.starts_with("/admin/") => own(self.admin(method, path, query, local)),
-            _ => self.application(method, path, query, body).await,
+            _ => {
+                let under_way = self.metrics.begin();
+                let reply = self.application(method, path, query, body).await;
+                under_way.end(reply.status);
+                reply
+            }
         }
     }
 
@@ -169,6 +189,7 @@ impl Shop {
             Answer::Cold => error(StatusCode::SERVICE_UNAVAILABLE, "still starting"),
             Answer::Error => error(StatusCode::INTERNAL_SERVER_ERROR, "defect: errors"),
             Answer::Empty => Reply {
+                content_type: JSON,
                 status: StatusCode::OK,
                 body: Bytes::new(),
                 application: true,
@@ -218,6 +239,7 @@ impl Shop {
 
     fn page(&self, body: &Bytes) -> Reply {
         Reply {
+            content_type: JSON,
             status: StatusCode::OK,
             body: body.clone(),
             application: true,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use http::{Method, StatusCode};
 
-use super::shop::{Reply, error};
+use super::shop::{JSON, Reply, error};
 
 /// A service behind the front that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,6 +82,7 @@ impl Upstream {
                 status,
                 body,
                 application: true,
+                content_type: JSON,
             },
             Err(e) => error(StatusCode::BAD_GATEWAY, &format!("{}: {e}", self.name)),
         }

@@ -9,7 +9,7 @@ use super::restore::criteria;
 use super::timeline::{Scope, Timeline};
 use super::trace::{Phases, Windows, summaries, trace};
 use super::words::{counted, moment};
-use crate::record::{Ended, Micros, Record};
+use crate::record::{Ended, Micros, RECORD_FILE, Record};
 use crate::scenario::{Expectation, RecoveryExpectation, SloExpectation};
 
 /// How long a service is watched for a relapse where no expectation says how long recovery may take: not at all, so
@@ -73,6 +73,14 @@ impl<'a> Analysis<'a> {
             )),
             None => Some(format!("the record stops at {at} of {planned}")),
         }
+    }
+
+    /// A line of the timeline that could not be read. A last line that is cut off is only the run's end.
+    pub fn lost_event(&self) -> Option<&'a String> {
+        let damage = &self.timeline.record.damage;
+        damage
+            .iter()
+            .find(|d| d.starts_with(RECORD_FILE) && !d.ends_with("is cut off"))
     }
 
     /// A moment as seconds since traffic began.

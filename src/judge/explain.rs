@@ -1,12 +1,13 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 10] = [
+pub const ORACLES: [&str; 11] = [
     "slo",
     "recovery",
     "balance",
     "deploy",
     "spread",
+    "alert",
     "generator",
     "compare",
     "series",
@@ -22,6 +23,7 @@ pub fn explain(oracle: &str) -> Option<&'static str> {
         "balance" => Some(BALANCE),
         "deploy" => Some(DEPLOY),
         "spread" => Some(SPREAD),
+        "alert" => Some(ALERT),
         "generator" => Some(GENERATOR),
         "compare" => Some(COMPARE),
         "series" => Some(SERIES),
@@ -149,6 +151,27 @@ How it can be wrong
   It says that each one alone can be lost, not two at a time; and only under the load of this run. Losing one of many
   for a moment may cost less than `errors` although nothing else takes over: see that `errors` is below the share that
   one instance serves, or that `recovery` is expected too.";
+const ALERT: &str = "\
+alert: whether a fault raises the alert that it must raise, in time, for the right target, and its end clears it.
+
+What it checks
+  For each injection (or those of `fault`): an alert of this `name` with all these `labels` is seen firing within
+  `fires-within`; `{instance}` in a label stands for each instance that was hit. With `resolves-within`: it is gone so
+  long after the fault is over: undone, what ended replaced, the service well again (as `recovery` takes it).
+  Neither it nor any other alert begins to fire between the warm-up and the first fault; those of `ignore` may.
+
+How it decides
+  What counts is what Alertmanager lists, as active: a silenced or inhibited alert tells nobody, and fails. Without
+  `observe: { alertmanager: ... }` the firing alerts of Prometheus count. With both, what Prometheus had explains.
+  Both are looked at once a second, from before the target is started; a change lies between two looks. FAIL takes a
+  change that is surely late, or none at all up to the limit. INCONCLUSIVE where it may lie on either side of the
+  limit, nothing was seen for a time that decides, the run ended too early, the alert was firing or pending already
+  when the fault was made, or the next fault came before it fired or resolved.
+
+How it can be wrong
+  An alert that comes and goes between two looks is not seen. `firing` is not `somebody was told`: grouping, routes
+  and receivers come after it. An alert is taken for the fault's because it came after it and carries the labels:
+  give labels that nothing else has. One that was raised by something else at that moment looks the same.";
 
 const GENERATOR: &str = "\
 generator: whether squall itself, not the service, was the limit. Judged for every run.

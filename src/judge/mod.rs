@@ -1,7 +1,8 @@
 //! From a record to verdicts: pure functions, no clock, no network, no files.
 //!
 //! [`summarize`] gives the run in numbers, [`judge`] one verdict for each expectation and one on the generator,
-//! [`explain()`] what an oracle checks and how it can be wrong. One place per oracle: `slo`, `recovery`, `balance`, `deploy`, `spread`, `generator`;
+//! [`explain()`] what an oracle checks and how it can be wrong. One place per oracle: `slo`, `recovery`, `balance`,
+//! `deploy`, `spread`, `alert`, `generator`;
 //! below them [`timeline`] lays a record out in time and [`bounds`] decides a bound on counts. How verdicts are
 //! printed is for `report`.
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::{Ended, FaultStage, Micros, Record};
 use crate::scenario::Expectation;
 
+pub mod alert;
 mod analysis;
 pub mod autoscale;
 pub mod balance;
@@ -19,6 +21,7 @@ pub mod compare;
 mod compute;
 mod deploy;
 mod explain;
+mod finding;
 mod generator;
 mod impact;
 mod injection;
@@ -32,7 +35,7 @@ mod spread;
 mod stats;
 mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod timeline;
@@ -58,6 +61,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
             Expectation::Balance(expected) => balance::judge_run(&analysis, expected),
             Expectation::Deploy(expected) => deploy::judge(&analysis, expected),
             Expectation::Spread(expected) => spread::judge(&analysis, expected),
+            Expectation::Alert(expected) => alert::judge(&analysis, expected),
         })
         .map(|verdict| without_effect(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))

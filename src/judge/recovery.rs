@@ -3,6 +3,7 @@
 
 use super::analysis::Analysis;
 use super::bounds::above_background;
+use super::finding::Finding;
 use super::impact::background;
 use super::injection::Injection;
 use super::recovery_evidence::{evidence, window_words};
@@ -14,30 +15,6 @@ use super::{Ruling, Verdict};
 use crate::record::Micros;
 use crate::scenario::units::format_duration;
 use crate::scenario::{Effect, RecoveryExpectation, Target};
-
-/// One thing found out about one injection.
-pub(super) struct Finding {
-    pub ruling: Ruling,
-    pub because: String,
-    pub missing: Option<String>,
-}
-
-impl Finding {
-    fn fail(because: String) -> Self {
-        Self {
-            ruling: Ruling::Fail,
-            because,
-            missing: None,
-        }
-    }
-    fn unclear(because: String, missing: impl Into<String>) -> Self {
-        Self {
-            ruling: Ruling::Inconclusive,
-            because,
-            missing: Some(missing.into()),
-        }
-    }
-}
 
 /// All that is known while one expectation is judged.
 pub(super) struct Context<'a> {
@@ -148,12 +125,7 @@ fn passed(c: &Context<'_>) -> (Option<usize>, Finding) {
         );
     }
     because.push_str(&format!(", limit {}", micros(micros_of(c.expected.within))));
-    let finding = Finding {
-        ruling: Ruling::Pass,
-        because,
-        missing: None,
-    };
-    (Some(slowest), finding)
+    (Some(slowest), Finding::pass(because))
 }
 
 /// The moment `within` counts from.

@@ -1,3 +1,4 @@
 //! Observers.
 
+pub mod alerts;
 pub mod usage;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::clock::Micros;
 use super::interval::TrafficSecond;
 use crate::platform::Undo;
-use crate::scenario::Scenario;
+use crate::scenario::{AlertSource, Scenario};
 
 /// The first line of a record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,8 @@ pub enum What {
     Object(ObjectEvent),
     /// The view of a kind of objects was lost or came back; between the two, changes are seen late or not at all.
     Watch(WatchEvent),
+    /// An alert changed.
+    Alert(AlertEvent),
     /// Something befell an instance that was not asked of it.
     Incident {
         /// What.
@@ -266,6 +268,38 @@ pub enum View {
     Resumed,
     /// The state is known again; changes in between may never be told.
     Relisted,
+}
+
+/// A change of an alert, as of the look that showed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertEvent {
+    /// Who told of it.
+    pub source: AlertSource,
+    /// Its name.
+    pub name: String,
+    /// Its other labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What became of it.
+    pub state: AlertState,
+    /// The last look before this one, which did not show it: the change came after. `None` for the first look of all,
+    /// which shows what was there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before_us: Option<Micros>,
+}
+
+/// States of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlertState {
+    /// Its condition holds, not yet for as long as its rule asks for.
+    Pending,
+    /// It fires.
+    Firing,
+    /// It fires, and is silenced or inhibited: nobody is told.
+    Suppressed,
+    /// It is gone.
+    Resolved,
 }
 
 /// What befell an instance.

@@ -17,8 +17,9 @@ mod writer;
 
 pub use clock::{Clock, Micros};
 pub use event::{
-    Ended, Event, FaultEvent, FaultStage, Header, Host, Incident, InstanceEvent, InstanceState,
-    Level, ObjectChange, ObjectEvent, RunPhase, Sample, UndoEvent, View, WatchEvent, What,
+    AlertEvent, AlertState, Ended, Event, FaultEvent, FaultStage, Header, Host, Incident,
+    InstanceEvent, InstanceState, Level, ObjectChange, ObjectEvent, RunPhase, Sample, UndoEvent,
+    View, WatchEvent, What,
 };
 pub use folder::runs_in;
 pub use interval::{

@@ -52,6 +52,7 @@ fn header() -> Header {
             expect: vec![],
             run: RunOptions::default(),
             capacity: None,
+            observe: Default::default(),
             secrets: BTreeMap::new(),
             base_dir: "".into(),
         },

@@ -11,6 +11,7 @@ use super::interrupts::Interrupts;
 use super::progress::{Progress, Shown};
 use super::{RunError, host};
 use crate::fault::{AbortMonitor, Injector, Ledger};
+use crate::observe::alerts::Alerts;
 use crate::platform::Platform;
 use crate::record::{
     Clock, Ended, FORMAT, Header, Level, Recorder, RecorderHandle, RunPhase, Sink, Tap, TapEntry,
@@ -125,6 +126,26 @@ impl Conductor {
     }
 
     async fn start_and_drive(&mut self) -> Result<(), Stop> {
+        // Before anything starts: what fires then was there already.
+        let (scenario, sink) = (self.scenario.clone(), self.sink.clone());
+        let alerts = tokio::select! {
+            alerts = Alerts::start(&scenario, &sink) => alerts.map_err(RunError::Unreachable)?,
+            stop = self.asked_to_stop() => return Err(stop),
+        };
+        let end = CancellationToken::new();
+        let watched = tokio::spawn(alerts.watch(end.clone()));
+        let stop = self.drive().await;
+        end.cancel();
+        if let Err(error) = watched.await {
+            self.sink.note(
+                Level::Error,
+                format!("the watch for alerts failed: {error}"),
+            );
+        }
+        stop
+    }
+
+    async fn drive(&mut self) -> Result<(), Stop> {
         let platform = self.platform.clone();
         let endpoint = tokio::select! {
             endpoint = platform.start() => endpoint?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::RunError;
 use crate::fault::occurrences;
+use crate::judge::alert;
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
@@ -45,6 +46,7 @@ pub fn plan(scenario: &Scenario) -> Result<String, RunError> {
     section(&mut out, "Traffic", scenario.traffic.iter().flat_map(flow));
     section(&mut out, "Faults", faults(scenario));
     section(&mut out, "Guard", guard(&scenario.guard));
+    section(&mut out, "Watched", watched(scenario));
     section(
         &mut out,
         "Expected",
@@ -236,6 +238,18 @@ fn capacity(search: &Capacity) -> String {
     )
 }
 
+fn watched(scenario: &Scenario) -> Vec<String> {
+    let apis = scenario.observe.alerts();
+    apis.map(|(source, api)| {
+        format!(
+            "the alerts that {} at {} lists, once a second",
+            source.name(),
+            api.url
+        )
+    })
+    .collect()
+}
+
 /// An expectation in words.
 pub(super) fn expectation(expectation: &Expectation) -> String {
     match expectation {
@@ -266,6 +280,7 @@ pub(super) fn expectation(expectation: &Expectation) -> String {
             "each rollout of the target's workload costs no request, keeps to its strategy and is complete within {}",
             format_duration(expected.within)
         ),
+        Expectation::Alert(expected) => alert::written(expected),
     }
 }
 

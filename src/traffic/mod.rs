@@ -53,7 +53,7 @@ mod shared;
 mod testing;
 mod text;
 mod timer;
-mod tls;
+pub(crate) mod tls;
 mod transport;
 mod user;
 mod users;

@@ -60,6 +60,7 @@ pub fn scenario(traffic: Vec<Flow>) -> Scenario {
         expect: vec![],
         run: RunOptions::default(),
         capacity: None,
+        observe: Default::default(),
         secrets: Default::default(),
         base_dir: "/".into(),
     }

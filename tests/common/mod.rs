@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub mod monitoring;
+
 /// The binary under test.
 pub const SQUALL: &str = env!("CARGO_BIN_EXE_squall");
 
@@ -16,6 +18,8 @@ pub const SQUALL: &str = env!("CARGO_BIN_EXE_squall");
 pub struct Bench {
     pub dir: Arc<tempfile::TempDir>,
     pub mark: String,
+    /// More environment for squall.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Bench {
@@ -33,7 +37,8 @@ impl Bench {
         )
         .unwrap();
         let dir = Arc::new(dir);
-        Self { dir, mark }
+        let env = Vec::new();
+        Self { dir, mark, env }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -46,6 +51,7 @@ impl Bench {
             .args(args)
             .current_dir(self.dir.path())
             .env("NO_COLOR", "1")
+            .envs(self.env.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -275,6 +281,22 @@ pub fn processes_with(text: &str) -> Vec<u32> {
         }
     }
     found
+}
+
+/// A process that ends with the test.
+pub struct Ends(pub Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 pub fn signal(pid: u32, signal: &str) {

@@ -27,6 +27,7 @@ pub fn demo(instances: u32, args: &[&str]) -> LocalTarget {
         instances,
         env: [("SQUALL_TEST_RUN".into(), unique())].into(),
         port: None,
+        first_port: None,
         scheme: "http".into(),
         ready: Probe {
             http: Some("/readyz".into()),

@@ -96,6 +96,7 @@ pub fn scenario(flow: Flow) -> Scenario {
             ..RunOptions::default()
         },
         capacity: None,
+        observe: Default::default(),
         secrets: BTreeMap::new(),
         base_dir: "/".into(),
     }

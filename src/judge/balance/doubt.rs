@@ -7,11 +7,10 @@
 use super::{BalanceExpectation, Kind};
 use crate::judge::analysis::Analysis;
 use crate::judge::{Ruling, Verdict};
-use crate::record::RECORD_FILE;
 
 /// Takes back what cannot be sure.
 pub(super) fn doubt(analysis: &Analysis<'_>, expect: &BalanceExpectation, verdict: &mut Verdict) {
-    if let Some(damage) = lost_event(analysis) {
+    if let Some(damage) = analysis.lost_event() {
         take_back(
             verdict,
             &format!("the record is damaged: {damage}"),
@@ -29,14 +28,6 @@ pub(super) fn doubt(analysis: &Analysis<'_>, expect: &BalanceExpectation, verdic
         _ => return,
     };
     take_back(verdict, &why, missing);
-}
-
-/// A line of the timeline that could not be read. A last line that is cut off is only the run's end.
-fn lost_event<'a>(analysis: &'a Analysis<'_>) -> Option<&'a String> {
-    let damage = &analysis.timeline.record.damage;
-    damage
-        .iter()
-        .find(|d| d.starts_with(RECORD_FILE) && !d.ends_with("is cut off"))
 }
 
 fn take_back(verdict: &mut Verdict, why: &str, missing: String) {

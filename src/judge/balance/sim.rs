@@ -227,6 +227,7 @@ fn header(mode: ConnectionMode) -> Header {
             expect: Vec::new(),
             run: RunOptions::default(),
             capacity: None,
+            observe: Default::default(),
             secrets: Default::default(),
             base_dir: Default::default(),
         },

@@ -73,6 +73,7 @@ pub fn scenario(rate: u64, seconds: u64) -> Scenario {
             instances: 3,
             env: Default::default(),
             port: None,
+            first_port: None,
             scheme: "http".into(),
             ready: Probe::default(),
             start_timeout: Duration::from_secs(10),
@@ -86,6 +87,7 @@ pub fn scenario(rate: u64, seconds: u64) -> Scenario {
         expect: Vec::new(),
         run: RunOptions::default(),
         capacity: None,
+        observe: Default::default(),
         secrets: Default::default(),
         base_dir: Default::default(),
     }

@@ -113,7 +113,28 @@ fn weird_event() -> impl Strategy<Value = Event> {
         Just(RunPhase::Stopping)
     ];
     let state = prop_oneof![Just(InstanceState::Ready), Just(InstanceState::Ended)];
+    let alert = (0..2usize, 0..4usize, proptest::option::of(weird_time())).prop_map(
+        |(name, state, not_before_us)| {
+            use AlertState::{Firing, Pending, Resolved, Suppressed};
+            What::Alert(AlertEvent {
+                source: AlertSource::Alertmanager,
+                name: ["Down", "Slow"][name].into(),
+                labels: [("instance".to_string(), "shop-2".to_string())].into(),
+                state: [Firing, Pending, Resolved, Suppressed][state],
+                not_before_us,
+            })
+        },
+    );
+    let view = prop_oneof![Just(View::Lost), Just(View::Relisted)].prop_map(|view| {
+        What::Watch(WatchEvent {
+            of: AlertSource::Alertmanager.key().into(),
+            view,
+            detail: "x".into(),
+        })
+    });
     let what = prop_oneof![
+        2 => alert,
+        2 => view,
         4 => fault,
         1 => phase.prop_map(|phase| What::Phase { phase }),
         2 => state.prop_map(|state| instance("shop-2", "shop-2", state)),
@@ -169,6 +190,14 @@ fn expectations() -> Vec<Expectation> {
             }));
         }
     }
+    all.push(Expectation::Alert(AlertExpectation {
+        name: "Down".into(),
+        labels: [("instance".to_string(), "{instance}".to_string())].into(),
+        fires_within: Duration::MAX,
+        resolves_within: Some(Duration::ZERO),
+        fault: None,
+        ignore: Vec::new(),
+    }));
     for phase in [FaultPhase::Before, FaultPhase::During, FaultPhase::After] {
         all.push(Expectation::Slo(SloExpectation {
             phase: Some(phase),

@@ -11,6 +11,13 @@ pub(super) fn sentences(t: &LocalTarget, dir: &Path) -> Vec<String> {
         Some(port) => format!("127.0.0.1:{port}"),
         None => "a free port of 127.0.0.1".to_string(),
     };
+    let ports = match t.first_port {
+        Some(first) => format!(
+            " on the ports from {first} to {}",
+            u32::from(first) + t.instances.saturating_sub(1)
+        ),
+        None => String::new(),
+    };
     let probe = match &t.ready.http {
         Some(path) => format!("GET {path} answers 200 to 399"),
         None => "its port accepts a connection".to_string(),
@@ -25,7 +32,7 @@ pub(super) fn sentences(t: &LocalTarget, dir: &Path) -> Vec<String> {
     };
     vec![
         format!(
-            "Start {} of `{}` in {}, as {}-1 to {}-{}.",
+            "Start {} of `{}` in {}, as {}-1 to {}-{}{ports}.",
             match t.instances {
                 1 => "1 instance".to_string(),
                 n => format!("{n} instances"),

@@ -80,7 +80,7 @@ impl Supervisor {
 
     /// The life of one incarnation; `true` if it was told to end.
     async fn live(&self, index: usize, name: &str, slot: &str) -> bool {
-        let (started, port) = match self.spawn(name, slot).await {
+        let (started, port) = match self.spawn(index, name, slot).await {
             Ok(started) => started,
             Err(e) => {
                 let why = format!("cannot be started: {e}");
@@ -101,12 +101,16 @@ impl Supervisor {
         self.state.ended(index, &exit)
     }
 
-    async fn spawn(&self, name: &str, slot: &str) -> std::io::Result<(Started, u16)> {
-        let port = self
-            .ports
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .free()?;
+    async fn spawn(&self, index: usize, name: &str, slot: &str) -> std::io::Result<(Started, u16)> {
+        let port = match self.target.first_port {
+            // A scenario is refused where the last one would not be a port.
+            Some(first) => first.saturating_add(index as u16),
+            None => self
+                .ports
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .free()?,
+        };
         let who = Identity {
             instance: name.to_string(),
             slot: slot.to_string(),

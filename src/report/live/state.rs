@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::judge::words::{self, count, micros, percent};
 use crate::record::{
-    Event, FaultEvent, FaultStage, InstanceEvent, InstanceState, Interval, Level, Micros, RunPhase,
-    UndoEvent, What,
+    AlertState, Event, FaultEvent, FaultStage, InstanceEvent, InstanceState, Interval, Level,
+    Micros, RunPhase, UndoEvent, What,
 };
 use crate::report::table::{Style, Tone, clean, cut};
 use crate::report::{phrases, series};
@@ -108,6 +108,20 @@ impl LiveState {
             What::Fault(fault) => self.fault(at, fault),
             What::Undo(undo) => self.undo(at, undo),
             What::Instance(instance) => self.instance(at, instance),
+            // What was there before the run is no news.
+            What::Alert(alert) if alert.not_before_us.is_some() => {
+                let text = format!(
+                    "{} at {}: {:?}",
+                    alert.name,
+                    alert.source.name(),
+                    alert.state
+                );
+                let tone = match alert.state {
+                    AlertState::Resolved => Tone::Good,
+                    _ => Tone::Unsure,
+                };
+                self.happen(at, tone, text);
+            }
             What::Endpoints { ready } => self.ready = Some(ready.len()),
             What::Note { level, text } if *level > Level::Info => {
                 let tone = if *level == Level::Error {

@@ -34,6 +34,8 @@ impl Lower<'_> {
                     self.deploy(entry, target).map(Expectation::Deploy)
                 } else if let Some(spread) = node.get("spread") {
                     self.spread(spread, target, faults).map(Expectation::Spread)
+                } else if let Some(alert) = node.get("alert") {
+                    self.alert(alert, root, faults).map(Expectation::Alert)
                 } else {
                     self.scoped(node, root, traffic, faults)
                         .map(Expectation::Slo)

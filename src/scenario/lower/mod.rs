@@ -3,6 +3,7 @@
 //! Runs on invalid trees too, so that everything wrong is told at once: what has the wrong shape has been reported
 //! already and is read as absent here, without another word.
 
+mod alert;
 mod balance;
 mod capacity;
 mod deploy;
@@ -50,6 +51,7 @@ pub fn scenario(
     let traffic = lower.traffic(root, &secrets);
     let faults = lower.faults(root, target.as_ref(), traffic.as_deref());
     let guard = lower.guard(root, target.as_ref(), faults.as_deref());
+    let observe = lower.observe(root);
     let expect = lower.expect(root, target.as_ref(), traffic.as_deref(), faults.as_deref());
     let capacity = lower.capacity(
         root,
@@ -66,6 +68,7 @@ pub fn scenario(
         traffic: traffic?,
         faults: faults?,
         guard: guard?,
+        observe: observe?,
         expect: expect?,
         capacity: capacity?,
         run: run?,

@@ -23,18 +23,23 @@ impl Lower<'_> {
             Some(_) => (url.get("url")?, self.common(url)),
             None => (url, Some(TargetCommon::default())),
         };
-        let text = base.text().filter(|text| text.starts_with("http"))?;
+        Some(Target::Url(UrlTarget {
+            url: self.base_url(base)?,
+            common: common?,
+        }))
+    }
+
+    /// A URL that paths are put behind.
+    pub(super) fn base_url(&mut self, node: &Node) -> Option<String> {
+        let text = node.text().filter(|text| text.starts_with("http"))?;
         if text.contains(['?', '#']) {
-            let problem = Problem::new(base.at, "a base URL has no query and no fragment");
+            let problem = Problem::new(node.at, "a base URL has no query and no fragment");
             self.report(
                 problem
                     .expected("scheme, host and an optional path, such as https://example.org/api"),
             );
         }
-        Some(Target::Url(UrlTarget {
-            url: text.trim_end_matches('/').to_string(),
-            common: common?,
-        }))
+        Some(text.trim_end_matches('/').to_string())
     }
 
     fn kubernetes(&mut self, node: &Node) -> Option<KubernetesTarget> {
@@ -66,16 +71,20 @@ impl Lower<'_> {
 
     fn common(&mut self, node: &Node) -> Option<TargetCommon> {
         let header = text(node, "instance-header")?.to_ascii_lowercase();
-        let tls = node.get("tls")?;
-        let mut file = |key: &str| -> Option<PathBuf> { self.file(tls.get(key)?) };
         Some(TargetCommon {
             instance_header: header,
-            tls: Tls {
-                ca: file("ca"),
-                cert: file("cert"),
-                key: file("key"),
-                insecure: parsed(tls, "insecure")?,
-            },
+            tls: self.tls(node)?,
+        })
+    }
+
+    pub(super) fn tls(&mut self, node: &Node) -> Option<Tls> {
+        let tls = node.get("tls")?;
+        let mut file = |key: &str| -> Option<PathBuf> { self.file(tls.get(key)?) };
+        Some(Tls {
+            ca: file("ca"),
+            cert: file("cert"),
+            key: file("key"),
+            insecure: parsed(tls, "insecure")?,
         })
     }
 
@@ -92,13 +101,16 @@ impl Lower<'_> {
         let restart = node
             .get("restart")
             .and_then(|restart| self.restart(restart));
+        // What the shape has refused would only lead to further complaints.
+        let instances = parsed(node, "instances").filter(|count| *count > 0)?;
+        self.check_ports(node, instances);
         Some(LocalTarget {
             name: text(node, "name")?,
             command: command?,
-            // What the shape has refused would only lead to further complaints.
-            instances: parsed(node, "instances").filter(|count| *count > 0)?,
+            instances,
             env,
             port: parsed(node, "port"),
+            first_port: parsed(node, "first-port"),
             scheme: text(node, "scheme")?,
             ready: probe(node.get("ready")?)?,
             start_timeout: duration(node, "start-timeout")?,
@@ -106,6 +118,25 @@ impl Lower<'_> {
             restart: restart?,
             common: common?,
         })
+    }
+
+    /// The instances' ports must exist, and none may be the balancer's.
+    fn check_ports(&mut self, node: &Node, instances: u32) {
+        let (Some(first), Some(entry)) =
+            (parsed::<u32>(node, "first-port"), node.get("first-port"))
+        else {
+            return;
+        };
+        let last = first.saturating_add(instances - 1);
+        if last > 65_535 {
+            let problem = Problem::new(entry.at, "there are not so many ports from here on");
+            self.report(problem.expected(format!("at most {}", 65_536 - instances.min(65_535))));
+        } else if parsed::<u32>(node, "port").is_some_and(|port| (first..=last).contains(&port)) {
+            let problem = Problem::new(entry.at, "one of the instances' ports is the balancer's");
+            self.report(
+                problem.expected(format!("ports other than `port` for {instances} instances")),
+            );
+        }
     }
 
     fn command(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::alert::AlertExpectation;
 use super::journey::Op;
 use crate::scenario::units::{Rate, Ratio, duration};
 
@@ -74,6 +75,8 @@ pub enum Expectation {
     Deploy(DeployExpectation),
     /// No single instance or node is one that users need.
     Spread(SpreadExpectation),
+    /// A fault raises an alert, and its end clears it.
+    Alert(AlertExpectation),
 }
 
 /// `p99 < 250ms`, for all traffic or a part of it.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{duration, duration_opt};
 
+mod alert;
 mod capacity;
 mod expect;
 mod fault;
@@ -20,6 +21,7 @@ mod journey;
 mod target;
 mod traffic;
 
+pub use alert::*;
 pub use capacity::*;
 pub use expect::*;
 pub use fault::*;
@@ -49,6 +51,9 @@ pub struct Scenario {
     /// What may be broken, and when to give up.
     #[serde(default)]
     pub guard: Guard,
+    /// What is watched beside the target.
+    #[serde(default, skip_serializing_if = "Observe::is_empty")]
+    pub observe: Observe,
     /// What must hold.
     #[serde(default)]
     pub expect: Vec<Expectation>,

@@ -87,6 +87,9 @@ pub struct LocalTarget {
     /// The balancer's port on 127.0.0.1; a free one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The first instance's port, the others have those after it; free ones when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_port: Option<u16>,
     /// What the instances speak: `http` or `https`.
     pub scheme: String,
     /// How an instance shows that it is ready.

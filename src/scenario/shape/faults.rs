@@ -364,6 +364,7 @@ pub(super) static EXPECT: Shape = Shape::Kinds {
         ("balance", &super::balance::BALANCE_EXPECTATION),
         ("deploy", &super::deploy::DEPLOY_EXPECTATION),
         ("spread", &super::deploy::SPREAD_EXPECTATION),
+        ("alert", &super::alert::ALERT_EXPECTATION),
     ])),
 };
 

@@ -1,5 +1,6 @@
 //! The top of the file, and the target.
 
+use super::alert::OBSERVE;
 use super::capacity::CAPACITY;
 use super::faults::{EXPECT, FAULT, GUARD, RUN};
 use super::traffic::FLOW;
@@ -44,9 +45,11 @@ pub static SCENARIO: Object = Object {
         .example("{ browse: { arrivals: { rate: 50/s, hold: 1m }, journey: [{ get: / }] } }"),
         Field::new("faults", Shape::List(&Shape::Object(&FAULT), 0), "What is broken, and when. Needs a `local` or `kubernetes` target."),
         Field::new("guard", Shape::Object(&GUARD), "What must stay whole, and when to give up.").default("{}"),
-        Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, recovery after each fault, and balance."),
         Field::new("capacity", Shape::Object(&CAPACITY), "How `squall capacity` searches for the highest rate at which all of `expect` holds. `squall run` takes no notice.")
             .example("{ from: 100/s, to: 5000/s, at-least: 500/s }"),
+        Field::new("observe", Shape::Object(&OBSERVE), "What is watched beside the target: where alerts are looked for.")
+            .example("{ alertmanager: http://127.0.0.1:9093 }"),
+        Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, recovery after each fault, balance, and alerts."),
         Field::new("run", Shape::Object(&RUN), "How the run itself is carried out.").default("{}"),
         Field::new("secrets", VARIABLES, "Values for templates that are never printed or recorded, usually `${NAME}` from the environment.")
             .example("{ token: \"${TOKEN}\" }"),
@@ -160,10 +163,10 @@ const INSTANCE_HEADER: Field = Field::of(
     "The response header that names the instance which served a request.",
 )
 .default("x-squall-instance");
-const TLS_FIELD: Field = Field::new(
+pub(super) const TLS_FIELD: Field = Field::new(
     "tls",
     Shape::Object(&TLS),
-    "TLS towards the target, when its scheme is https.",
+    "TLS towards it, when its scheme is https.",
 )
 .default("{}");
 
@@ -182,6 +185,7 @@ static LOCAL: Object = Object {
         Field::of("instances", Scalar::Int(1, 1000), "How many instances.").default("1"),
         Field::new("env", TEXTS, "Extra environment of the instances."),
         Field::of("port", Scalar::Int(1, 65535), "The balancer's port on 127.0.0.1; a free one when absent.").example("8080"),
+        Field::of("first-port", Scalar::Int(1, 65535), "The first instance's port; the others have the ones after it, and a restarted one that of its predecessor. Free ones when absent: fixed ones are for what must find them, such as Prometheus.").example("9101"),
         Field::of("scheme", Scalar::Choice(&[("http", "Clear text."), ("https", "TLS.")]), "What the instances speak.")
             .default("http"),
         Field::new(
@@ -248,7 +252,7 @@ static RESTART: Object = Object {
 
 static TLS: Object = Object {
     name: "tls",
-    doc: "TLS towards the target.",
+    doc: "How to speak TLS.",
     fields: &[
         Field::of(
             "ca",

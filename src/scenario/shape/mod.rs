@@ -1,9 +1,10 @@
 //! The shape of a scenario file as data: one description, from which both the validation of a file and the JSON
 //! Schema for editors come, so that they cannot disagree.
 //!
-//! `file`, `traffic`, `journey`, `faults`, `balance`, `deploy` and `capacity` hold the description, `scalar` the kinds of
-//! single values, `check` and `schema` the two readings of it. What depends on more than one place in the file is for `lower`.
+//! `scalar` holds the kinds of single values, `check` and `schema` the two readings of the description, and the rest the
+//! description itself, a file for each part. What depends on more than one place in the file is for `lower`.
 
+mod alert;
 mod balance;
 mod capacity;
 mod check;
