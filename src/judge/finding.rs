@@ -2,7 +2,7 @@
 
 use super::Ruling;
 
-/// One thing found out about one injection.
+/// One thing found out about one injection, or one rollout.
 #[derive(Debug)]
 pub(super) struct Finding {
     pub ruling: Ruling,

@@ -283,16 +283,6 @@ pub fn processes_with(text: &str) -> Vec<u32> {
     found
 }
 
-/// A process that ends with the test.
-pub struct Ends(pub Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

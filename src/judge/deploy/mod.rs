@@ -4,6 +4,7 @@
 
 use super::analysis::Analysis;
 use super::bounds::above_background;
+use super::finding::Finding;
 use super::impact::tail;
 use super::injection::Injection;
 use super::timeline::micros as micros_of;
@@ -26,30 +27,6 @@ use capacity::{Capacity, Gap};
 use cost::Cost;
 use rollouts::{Cause, Rollout};
 use strategy::Limits;
-
-/// One thing found out about one rollout.
-struct Finding {
-    ruling: Ruling,
-    because: String,
-    missing: Option<String>,
-}
-
-impl Finding {
-    fn fail(because: String) -> Self {
-        Self {
-            ruling: Ruling::Fail,
-            because,
-            missing: None,
-        }
-    }
-    fn unclear(because: String, missing: impl Into<String>) -> Self {
-        Self {
-            ruling: Ruling::Inconclusive,
-            because,
-            missing: Some(missing.into()),
-        }
-    }
-}
 
 /// A rollout with all that is known of it.
 struct Study<'a> {
@@ -238,12 +215,7 @@ fn passed(analysis: &Analysis<'_>, studies: &[Study<'_>]) -> (Option<usize>, Fin
         let n = counted(studies.len() as u64, "rollout");
         because = format!("{n} cost nothing; longest: {because}");
     }
-    let finding = Finding {
-        ruling: Ruling::Pass,
-        because,
-        missing: None,
-    };
-    (Some(slowest), finding)
+    (Some(slowest), Finding::pass(because))
 }
 
 /// What the whole run puts in doubt.
