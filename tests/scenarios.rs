@@ -65,6 +65,11 @@ fn alert() {
 }
 
 #[test]
+fn game_day() {
+    passes("game-day.yaml");
+}
+
+#[test]
 fn none_is_left_out() {
     let here = include_str!("scenarios.rs");
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap() {

@@ -2,6 +2,7 @@
 //! `cargo test --test kubernetes -- --ignored`.
 
 mod audit;
+mod balance;
 mod bed;
 mod deploy;
 mod enforcer;
