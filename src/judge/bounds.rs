@@ -2,9 +2,7 @@
 //! windows of one second by `recovery`, so that both mean the same by `p99 < 250ms`.
 
 use super::Ruling;
-use super::stats::{
-    ALPHA, binomial_tail, rank, requests_for_ratio, samples_for_quantile, too_many,
-};
+use super::stats::{ALPHA, binomial_tail, rank, requests_for_ratio, samples_for_quantile};
 use crate::record::Latency;
 use crate::scenario::{Bound, Limit, Metric, Op};
 
@@ -262,12 +260,48 @@ pub fn call_window(bound: &Bound, tally: &Tally) -> WindowCall {
     }
 }
 
-/// Whether a failure rate in one part of the run is above that of another by more than chance.
-pub fn above_background(failed: u64, of: u64, background_failed: u64, background_of: u64) -> bool {
-    if background_failed == 0 || background_of == 0 {
-        return failed > 0;
+/// Failures in a part of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Losses {
+    /// Requests that failed.
+    pub failed: u64,
+    /// Those of them that had no answer: the connection broke, or there was none.
+    pub unanswered: u64,
+    /// Requests that ended.
+    pub ended: u64,
+}
+
+/// Whether more failed in a part of a run than before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// No more than chance explains.
+    None,
+    /// It may be chance.
+    Perhaps,
+    /// More than before.
+    Sure,
+}
+
+/// What is called more than before must be so in all but one of a thousand runs of a service that did not change.
+const SURE: f64 = 0.001;
+
+/// Compares two parts of a run, neither of which tells the service's own failure rate exactly: of all failures of both,
+/// so many fall into the second part by chance as it has of the requests. Connections do not break by themselves: one
+/// that does where none did before is no chance.
+pub fn excess(here: Losses, before: Losses) -> Excess {
+    if here.failed == 0 {
+        return Excess::None;
     }
-    too_many(failed, of, background_failed as f64 / background_of as f64)
+    if before.ended == 0 || (here.unanswered > 0 && before.unanswered == 0) {
+        return Excess::Sure;
+    }
+    let all = here.failed.saturating_add(before.failed);
+    let part = here.ended as f64 / (here.ended as f64 + before.ended as f64);
+    match binomial_tail(here.failed, all, part) {
+        chance if chance < SURE => Excess::Sure,
+        chance if chance < ALPHA || before.failed == 0 => Excess::Perhaps,
+        _ => Excess::None,
+    }
 }
 
 #[cfg(test)]
@@ -423,5 +457,27 @@ mod tests {
             call_window(&zero, &requests(500, 1)),
             WindowCall::Bad(_)
         ));
+    }
+
+    #[test]
+    fn more_than_before_is_a_question_of_both_parts() {
+        let losses = |failed, unanswered, ended| Losses {
+            failed,
+            unanswered,
+            ended,
+        };
+        // A service that answers one of two hundred with 500, looked at for a few seconds and then for longer.
+        let before = losses(1, 0, 678);
+        assert_eq!(excess(losses(7, 0, 1372), before), Excess::None);
+        assert_eq!(
+            excess(losses(3, 0, 1372), losses(0, 0, 678)),
+            Excess::Perhaps
+        );
+        assert_eq!(excess(losses(40, 0, 1372), before), Excess::Sure);
+        assert_eq!(excess(losses(0, 0, 1372), before), Excess::None);
+        // One connection that breaks where none did before, and one where some did.
+        assert_eq!(excess(losses(1, 1, 1372), before), Excess::Sure);
+        assert_eq!(excess(losses(5, 5, 1372), losses(3, 3, 678)), Excess::None);
+        assert_eq!(excess(losses(1, 0, 10), Losses::default()), Excess::Sure);
     }
 }

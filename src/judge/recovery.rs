@@ -2,15 +2,15 @@
 //! stop costs nothing.
 
 use super::analysis::Analysis;
-use super::bounds::above_background;
+use super::bounds::{Excess, Losses, excess};
 use super::finding::Finding;
-use super::impact::background;
+use super::impact::{Failures, background};
 use super::injection::Injection;
 use super::recovery_evidence::{evidence, window_words};
 use super::restore::criteria;
 use super::timeline::micros as micros_of;
 use super::trace::{Trace, Windows, trace};
-use super::words::{counted, list, micros};
+use super::words::{count, counted, list, micros};
 use super::{Ruling, Verdict};
 use crate::record::Micros;
 use crate::scenario::units::format_duration;
@@ -374,14 +374,31 @@ fn graceful(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
     if injection.effect != Effect::Retirement || cost == 0 {
         return None;
     }
+    let losses = |f: &Failures| Losses {
+        failed: f.blamed,
+        unanswered: f.unanswered.min(f.blamed),
+        ended: f.ended,
+    };
     let before = background(&c.analysis.timeline, injection);
-    above_background(cost, trace.failures.ended, before.blamed, before.ended).then(|| {
-        Finding::fail(format!(
-            "a graceful stop must cost no request, but {} failed on the instance or its connections after {}",
-            counted(cost, "request"),
-            c.describe(trace)
-        ))
-    })
+    let failed = format!(
+        "{} failed on the instance or its connections after {}",
+        counted(cost, "request"),
+        c.describe(trace)
+    );
+    match excess(losses(&trace.failures), losses(&before)) {
+        Excess::None => None,
+        Excess::Sure => Some(Finding::fail(format!(
+            "a graceful stop must cost no request, but {failed}"
+        ))),
+        Excess::Perhaps => Some(Finding::unclear(
+            format!(
+                "{failed}, and {} of {} before: that may be chance",
+                count(before.blamed),
+                count(before.ended)
+            ),
+            "a longer time before the fault",
+        )),
+    }
 }
 
 /// What the whole run puts in doubt.

@@ -132,6 +132,8 @@ pub struct Text {
     /// In place of the arrivals.
     pub users: Option<String>,
     pub max_in_flight: u64,
+    /// In place of processes of this machine.
+    pub target: Option<String>,
 }
 
 impl Text {
@@ -153,6 +155,7 @@ impl Text {
             expect: "[ errors < 1% ]".into(),
             users: None,
             max_in_flight: 2_000,
+            target: None,
         }
     }
 
@@ -165,11 +168,18 @@ impl Text {
                 self.rate, self.process, self.hold, self.max_in_flight
             ),
         };
+        let target = self.target.clone().unwrap_or_else(|| {
+            format!(
+                "{{ local: {{ name: shop, command: 'squall demo --port {{port}}', instances: {}, restart: {{ backoff: \
+                 1s }} }} }}",
+                self.instances
+            )
+        });
         let text = format!(
             "squall: 1
 name: a case of the matrix
 seed: 1
-target: {{ local: {{ name: shop, command: 'squall demo --port {{port}}', instances: {}, restart: {{ backoff: 1s }} }} }}
+target: {target}
 traffic:
   browse:
     {load}
@@ -179,7 +189,7 @@ traffic:
 faults: {}
 expect: {}
 ",
-            self.instances, self.timeout, self.connections, self.journey, self.faults, self.expect
+            self.timeout, self.connections, self.journey, self.faults, self.expect
         );
         squall::scenario::parse("case.yaml", &text, std::path::Path::new("."), &|_| None)
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"))

@@ -75,11 +75,12 @@ fn one_run_told_in_full() {
 fn write_report(path: &Path, cases: &[Case], tallies: &[matrix::Tally]) {
     let runs = tallies.iter().map(|t| t.runs).max().unwrap_or(0);
     let text = format!(
-        "{}\n{}\n\n{} cases, {runs} runs each.\n\n{}",
+        "{}\n{}\n\n{} cases, {runs} runs each.\n\n{}\n{}",
         include_str!("head.md"),
         matrix::sentences(&matrix::figures(cases, tallies)),
         cases.len(),
-        matrix::tables(cases, tallies)
+        matrix::tables(cases, tallies),
+        include_str!("tail.md")
     );
     std::fs::write(path, text).expect("the report can be written");
 }

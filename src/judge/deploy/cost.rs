@@ -9,6 +9,8 @@ use crate::record::{Micros, Outcome};
 pub(super) struct Cost {
     pub ended: u64,
     pub failed: u64,
+    /// Of those, without an answer.
+    pub unanswered: u64,
     /// On pods that were told to end.
     pub old: u64,
     /// On pods that were started by the rollout.
@@ -51,6 +53,8 @@ pub(super) fn cost(
             }
             let failed = sum_where(step, Outcome::failed);
             cost.failed = cost.failed.saturating_add(failed);
+            let unanswered = sum_where(step, |o| o.failed() && !o.answered());
+            cost.unanswered = cost.unanswered.saturating_add(unanswered);
             let own =
                 |o: Outcome| matches!(o, Outcome::Local | Outcome::Timeout | Outcome::Unfinished);
             cost.by_generator = cost.by_generator.saturating_add(sum_where(step, own));

@@ -5,6 +5,7 @@ use super::cost::blame;
 use super::rollouts::{Cause, Told};
 use super::strategy::Strategy;
 use super::{Finding, Study, more_than_before};
+use crate::judge::bounds::Excess;
 use crate::judge::timeline::micros as micros_of;
 use crate::judge::words::{count, counted, list, micros};
 use crate::record::Micros;
@@ -28,7 +29,8 @@ pub(super) fn of(study: &Study<'_>) -> Vec<Finding> {
 /// Whether it cost requests.
 fn errors(s: &Study<'_>) -> Option<Finding> {
     let cost = &s.cost;
-    if cost.failed == 0 || !more_than_before(cost.failed, s) {
+    let more = more_than_before(cost.failed, s);
+    if more == Excess::None {
         return None;
     }
     let because = format!(
@@ -46,6 +48,12 @@ fn errors(s: &Study<'_>) -> Option<Finding> {
         (_, true) => format!("{because}; a version that cannot work must stop before users notice"),
         _ => because,
     };
+    if more == Excess::Perhaps {
+        return Some(Finding::unclear(
+            format!("{because}; that may be chance"),
+            "a longer time before the rollout",
+        ));
+    }
     let generator = &s.analysis.generator;
     if let Some(why) = &generator.summary.saturated
         && (generator.slow || generator.local)
@@ -58,7 +66,7 @@ fn errors(s: &Study<'_>) -> Option<Finding> {
     }
     if let Some(others) = s.disturbed_by() {
         // On pods that nothing but the rollout touched, they are the rollout's.
-        if more_than_before(cost.apart, s) {
+        if more_than_before(cost.apart, s) == Excess::Sure {
             return Some(Finding::fail(format!(
                 "{because}; {} of them on pods that {others} did not hit",
                 count(cost.apart)

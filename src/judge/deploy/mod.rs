@@ -3,7 +3,7 @@
 //! users notice.
 
 use super::analysis::Analysis;
-use super::bounds::above_background;
+use super::bounds::{Excess, Losses, excess};
 use super::finding::Finding;
 use super::impact::tail;
 use super::injection::Injection;
@@ -238,10 +238,15 @@ fn doubt(analysis: &Analysis<'_>, finding: &mut Finding) {
     finding.missing = Some(missing);
 }
 
-/// Whether more failed than before, by more than chance.
-fn more_than_before(failed: u64, study: &Study<'_>) -> bool {
+/// Whether more failed than before: so many of all that ended, of which so many at most had no answer.
+fn more_than_before(failed: u64, study: &Study<'_>) -> Excess {
+    let losses = |failed: u64, cost: &Cost| Losses {
+        failed,
+        unanswered: cost.unanswered.min(failed),
+        ended: cost.ended,
+    };
     let before = &study.background;
-    above_background(failed, study.cost.ended, before.failed, before.ended)
+    excess(losses(failed, &study.cost), losses(before.failed, before))
 }
 
 fn fact(what: impl Into<String>, value: impl Into<String>, at_us: Option<Micros>) -> Evidence {

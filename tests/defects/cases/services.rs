@@ -56,6 +56,12 @@ pub fn cases() -> Vec<Case> {
             real: "`tests/main_job.rs` (all instances)",
         },
         Case {
+            name: "a memory leak: one instance slower and slower until it is killed",
+            right: Right::Fails("slo", leak_named),
+            world: leaks,
+            real: "",
+        },
+        Case {
             name: "one step of the journey fails",
             right: Right::Fails("slo", step_named),
             world: one_step_fails,
@@ -569,4 +575,35 @@ fn bad_again(seen: &Seen<'_>) -> Result<(), String> {
         seen.since_start(crash),
         1.0,
     )
+}
+
+/// One of three fills its memory in twenty seconds or so, collects ever longer, and is killed.
+fn leaks(dice: &mut Dice) -> World {
+    let mut text = Text::usual(dice);
+    text.instances = 3;
+    text.hold = 34;
+    text.expect = "[ p99 < 250ms, errors < 5% ]".into();
+    let mut world = healthy(text.scenario(), 0);
+    let room = 200u64 << 20;
+    let leak = Leak {
+        bytes: (room as f64 / (text.rate / 3.0 * dice.between(14.0, 20.0))) as u64,
+        base: 64 << 20,
+        limit: (64 << 20) + room,
+        slow: dice.between(60.0, 90.0),
+    };
+    let leaking = Service {
+        leak: Some(leak),
+        workers: 64,
+        ..Service::default()
+    };
+    world.odd.insert(dice.below(3), leaking);
+    world
+}
+
+fn leak_named(seen: &Seen<'_>) -> Result<(), String> {
+    let verdict = seen.failed("slo")?;
+    let (name, died) = seen.truth.died.first().ok_or("nobody ran out of memory")?;
+    says(verdict, &["p99 was", "worst from", &format!("on {name}")])?;
+    let worst = seen.since_start(time_of(verdict, "worst second")?);
+    near("worst second", worst, seen.since_start(*died) - 2.5, 4.0)
 }

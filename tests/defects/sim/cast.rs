@@ -14,6 +14,10 @@ pub struct Instance {
     pub service: Service,
     /// When its process started.
     pub started_us: Micros,
+    /// Which version of the workload it is.
+    pub version: u32,
+    /// It has said that it is ready.
+    pub ready: bool,
     /// It takes connections.
     pub listens: bool,
     /// It has been told to end.
@@ -69,6 +73,8 @@ impl Instance {
             free: vec![0; service.workers.max(1)],
             service,
             started_us: now,
+            version: 0,
+            ready: false,
             listens: true,
             leaving: false,
             dead: false,

@@ -10,6 +10,7 @@ use super::cast::{Answer, Instance};
 use super::client::{Client, Connection, Fate, Request, arrivals, micros, think};
 use super::faults::Injections;
 use super::recorder::{Ending, Recorder};
+use super::workload::Rolling;
 use super::{Dice, MS, Micros, Policy, S, Truth, World, seconds};
 
 /// Something that happens at its time.
@@ -43,6 +44,8 @@ pub enum Next {
     Scale(usize),
     /// The next instance of a rollout.
     Roll(usize),
+    /// The controller of the workload looks.
+    Reconcile,
     /// Once a second.
     Tick,
 }
@@ -66,6 +69,9 @@ pub struct Engine<'a> {
     pub recorder: Recorder,
     pub truth: Truth,
     pub injections: Injections,
+    /// How many instances there are to be.
+    pub replicas: usize,
+    pub rolling: Rolling,
 }
 
 impl<'a> Engine<'a> {
@@ -96,6 +102,8 @@ impl<'a> Engine<'a> {
                 ..Truth::default()
             },
             injections: Injections::default(),
+            replicas: instances(&world.scenario.target),
+            rolling: Rolling::default(),
             dice,
         }
     }
@@ -111,9 +119,11 @@ impl<'a> Engine<'a> {
     }
 
     pub fn run(mut self) -> (Record, Truth) {
-        for slot in 0..instances(&self.world.scenario.target) {
+        for slot in 0..self.replicas {
             self.begin(slot);
         }
+        self.now = S;
+        self.tell_of_workload();
         self.now = self.start;
         self.plan();
         let due = arrivals(&self.world.scenario.traffic[0], &mut self.dice);
@@ -226,6 +236,7 @@ impl<'a> Engine<'a> {
                     self.after(pause, Next::Roll(slot + 1));
                 }
             }
+            Next::Reconcile => self.reconcile(),
             Next::Tick => self.tick(),
         }
     }

@@ -35,6 +35,7 @@ impl Engine<'_> {
         self.cast[one].service.cold = None;
         self.cast[one].service.start_us = 0;
         self.cast[one].followed = true;
+        self.cast[one].ready = true;
         self.tell(one, InstanceState::Started, 0);
         self.tell(one, InstanceState::Ready, S);
         self.listed.push(one);
@@ -54,14 +55,16 @@ impl Engine<'_> {
             (_, n) => format!("{place}-r{n}"),
         };
         let odd = world.odd.get(&slot).cloned();
-        let service = match &world.later {
-            Some(later) if self.now >= self.start => later.clone(),
+        let service = match (&world.deployment, &world.later) {
+            (Some(deployment), _) if self.rolling.version > 0 => deployment.service.clone(),
+            (_, Some(later)) if self.now >= self.start => later.clone(),
             _ => odd.unwrap_or_else(|| world.service.clone()),
         };
         self.truth.instances.push(name.clone());
         self.cast
             .push(Instance::new(name, slot, service, self.now, &mut self.dice));
         let one = self.cast.len() - 1;
+        self.cast[one].version = self.rolling.version;
         match self.slots.get_mut(slot) {
             Some(place) => *place = (one, again + 1),
             None => self.slots.push((one, 1)),
@@ -84,6 +87,7 @@ impl Engine<'_> {
             return;
         }
         self.cast[one].found_out = false;
+        self.cast[one].ready = true;
         self.tell(one, InstanceState::Ready, 0);
         self.change_set(one, true, 0);
     }
@@ -262,6 +266,7 @@ impl Engine<'_> {
                     self.after(finds, Next::FoundOut(one));
                 }
             }
+            FaultKind::RolloutRestart => self.begin_rollout(),
             // What kills at once.
             _ => self.die(one),
         }

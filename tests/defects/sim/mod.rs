@@ -16,10 +16,12 @@ mod dice;
 mod engine;
 mod faults;
 mod recorder;
+mod workload;
 
 pub use clock::{MS, Micros, S, seconds};
 pub use dice::Dice;
 pub use recorder::write_and_read;
+pub use workload::Deployment;
 
 /// All there is to know before a run.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct World {
     pub crashes: Vec<(f64, usize)>,
     /// Instances that are stopped and replaced, one after another, by a rollout: when it begins, and the pause between.
     pub rollout: Option<(f64, f64)>,
+    /// What makes the instances, in a cluster.
+    pub deployment: Option<Deployment>,
 }
 
 /// How an instance behaves.
@@ -261,5 +265,6 @@ pub fn healthy(scenario: Scenario, seed: u64) -> World {
         scaled: Vec::new(),
         crashes: Vec::new(),
         rollout: None,
+        deployment: None,
     }
 }

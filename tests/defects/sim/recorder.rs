@@ -61,6 +61,11 @@ impl Recorder {
         recorder
     }
 
+    /// What a cluster would call the next version of an object.
+    pub fn next_version(&self) -> String {
+        (1_000 + self.events.len()).to_string()
+    }
+
     pub fn event(&mut self, at: Micros, what: What) {
         self.events.push(Event { at, what });
     }
