@@ -1,13 +1,14 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 11] = [
+pub const ORACLES: [&str; 12] = [
     "slo",
     "recovery",
     "balance",
     "deploy",
     "spread",
     "alert",
+    "autoscale",
     "generator",
     "compare",
     "series",
@@ -24,6 +25,7 @@ pub fn explain(oracle: &str) -> Option<&'static str> {
         "deploy" => Some(DEPLOY),
         "spread" => Some(SPREAD),
         "alert" => Some(ALERT),
+        "autoscale" => Some(AUTOSCALE),
         "generator" => Some(GENERATOR),
         "compare" => Some(COMPARE),
         "series" => Some(SERIES),
@@ -172,6 +174,36 @@ How it can be wrong
   An alert that comes and goes between two looks is not seen. `firing` is not `somebody was told`: grouping, routes
   and receivers come after it. An alert is taken for the fault's because it came after it and carries the labels:
   give labels that nothing else has. One that was raised by something else at that moment looks the same.";
+
+const AUTOSCALE: &str = "\
+autoscale: whether a HorizontalPodAutoscaler decided what its metrics give, and whether that helped.
+
+What it checks
+  Each decision is computed anew from what the autoscaler published, the pods and samples as they were, and all that
+  its controller remembers; and of its writes:
+  I1 within minReplicas and maxReplicas       I2 each decision is the one that the algorithm gives
+  I3 none below what the stabilization window still holds    I4 none down too soon after the controller began
+  I5 all changes of a period within the policies             I6 the conditions say what was done
+  I7 none while the metrics are within tolerance             I8 nobody else writes spec.replicas
+  Also: two turns or more at constant load (flapping); new pods that get less than half of their share of requests,
+  60 s after a scale-up; longer than `at-max` at maxReplicas with a metric above its target; a metric that does not
+  move while the load rises and the scenario's bounds are missed; a target that cannot be scaled; containers without
+  the request that a utilization is a part of.
+  Shown, not judged: the chain of times from each step of the load to the bounds held again, overshoot, settling.
+
+How it decides
+  The controller publishes the very numbers it used, so most decisions have one right answer. Where pods were starting
+  or ending at that moment, or an edge lies within 2 s, several are right, and only what is none of them is a FAIL.
+  A status that stands for more than three sync periods has been decided again each time, and is checked so.
+  PASS takes at least one decision that could be checked and one change of the replicas. INCONCLUSIVE where a watch
+  had a gap, the metrics could not be read, or a restart of the controller would explain all that is wrong and the
+  lease kube-system/kube-controller-manager could not be read to see one.
+
+How it can be wrong
+  The controller's flags cannot be asked for: `sync`, `tolerance`, `downscale-stabilization`, `cpu-initialization` and
+  `initial-readiness-delay` must be those of the cluster. What was recommended before the run began is not known, so
+  the first window allows more. Values of custom metrics per pod are not watched: pods count from 90 s on. Before
+  Kubernetes 1.22 a write through the scale subresource (kubectl scale) names no writer.";
 
 const GENERATOR: &str = "\
 generator: whether squall itself, not the service, was the limit. Judged for every run.

@@ -62,6 +62,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
             Expectation::Deploy(expected) => deploy::judge(&analysis, expected),
             Expectation::Spread(expected) => spread::judge(&analysis, expected),
             Expectation::Alert(expected) => alert::judge(&analysis, expected),
+            Expectation::Autoscale(expected) => autoscale::judge_run(&analysis, expected),
         })
         .map(|verdict| without_effect(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))

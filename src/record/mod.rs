@@ -10,6 +10,7 @@ mod event;
 mod folder;
 mod hlog;
 mod interval;
+pub mod quantity;
 mod reader;
 mod recorder;
 mod sink;

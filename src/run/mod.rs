@@ -202,6 +202,10 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
                 elsewhere,
                 limits: Limits::of(&scenario.guard),
                 looks_at: seen(scenario),
+                autoscaler: scenario
+                    .expect
+                    .iter()
+                    .any(|e| matches!(e, crate::scenario::Expectation::Autoscale(_))),
                 base_dir: scenario.base_dir.clone(),
             };
             Arc::new(Unconnected::new(target.clone(), asked, sink))

@@ -281,6 +281,12 @@ pub(super) fn expectation(expectation: &Expectation) -> String {
             format_duration(expected.within)
         ),
         Expectation::Alert(expected) => alert::written(expected),
+        Expectation::Autoscale(expected) => format!(
+            "autoscaler {} decides what its metrics give, by a controller that looks every {}; nobody else scales its \
+             target",
+            expected.hpa,
+            format_duration(expected.sync)
+        ),
     }
 }
 

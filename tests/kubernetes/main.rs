@@ -2,6 +2,7 @@
 //! `cargo test --test kubernetes -- --ignored`.
 
 mod audit;
+mod autoscale;
 mod balance;
 mod bed;
 mod deploy;
@@ -9,6 +10,7 @@ mod enforcer;
 mod guarded;
 mod harness;
 mod killed;
+mod metrics_api;
 mod partition;
 mod remote;
 mod shipped;

@@ -104,6 +104,18 @@ pub fn i2_decisions(timeline: &Timeline, replayed: &[Replayed]) -> Check {
                 raw(replay)
             )
         });
+        if let Some((stood, expected)) = replay.stood
+            && replay.expected.has(sync.desired)
+        {
+            check.see(expected.has(sync.current), sync.at, || {
+                format!(
+                    "stayed at {} replicas for {} s; the published metrics ({}) give {expected}",
+                    sync.current,
+                    stood / 1_000_000,
+                    metrics(&sync.published),
+                )
+            });
+        }
     }
     check
 }
@@ -115,7 +127,8 @@ fn raw(replay: &Replayed) -> String {
     }
 }
 
-fn metrics(published: &[Published]) -> String {
+/// Published metrics in words.
+pub(super) fn metrics(published: &[Published]) -> String {
     let each = published.iter().map(|metric| match metric {
         Published::Utilization { percent, target } => format!("{percent}% of {target}%"),
         Published::Average { mean, target } => format!("average {mean}m of {target}m"),
@@ -268,8 +281,9 @@ fn disagreements(
     if let Some(able) = get("AbleToScale") {
         let moved = sync.desired != sync.current;
         let claims = able.status && able.reason == "SucceededRescale";
+        // Where the metrics failed, what was desired is an older status'.
         expect(
-            !able.status || moved == claims,
+            !able.status || sync.failed() || moved == claims,
             format!(
                 "AbleToScale is {} at {} of {} replicas",
                 able.reason, sync.current, sync.desired
@@ -289,7 +303,7 @@ fn disagreements(
         );
     }
     // The limits say nothing of a sync that metrics did not decide.
-    let by_metrics = (spec.min..=spec.max).contains(&sync.current) && sync.current > 0;
+    let by_metrics = spec.asks_metrics(sync.current);
     if let Some(limited) = get("ScalingLimited").filter(|_| by_metrics && replay.raw.is_some()) {
         let holds = match limited.reason.as_str() {
             "TooManyReplicas" => limited.status && sync.desired == spec.max,
@@ -386,6 +400,11 @@ pub fn i8_own_writes(timeline: &Timeline) -> Check {
         }
         if timeline.blind(write.at, write.at) {
             check.skip(write.at, "the watch of events was blind");
+            continue;
+        }
+        let excuse = timeline.excused.iter();
+        if let Some((_, who)) = { excuse }.find(|(at, _)| at.abs_diff(write.at) <= GRAIN) {
+            check.skip(write.at, format!("{who} set {} replicas", write.to));
             continue;
         }
         let manager = write.manager.as_deref();

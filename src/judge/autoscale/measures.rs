@@ -25,6 +25,8 @@ pub struct Chain {
     pub served: Option<Micros>,
     /// The goal held again, to the end or for the windows asked for.
     pub restored: Option<Micros>,
+    /// The goal was never missed.
+    pub held: bool,
 }
 
 /// One step of the chain.
@@ -74,17 +76,22 @@ impl Chain {
             ("pod ready", self.ready),
             ("endpoint ready", self.endpoint),
             ("first request served", self.served),
-            ("goal restored", self.restored),
+            (
+                "goal restored",
+                self.restored.or(self.load.filter(|_| self.held)),
+            ),
         ];
         self.load?;
         all.into_iter().find(|(_, at)| at.is_none()).map(|(n, _)| n)
     }
 }
 
-/// How far the count went above where it settled, as a part of that: (peak - final) / final.
-pub fn overshoot(writes: &[Write]) -> Option<f64> {
-    let last = writes.last()?.to;
-    let peak = writes.iter().map(|w| w.to).max()?;
+/// How far the count went above where it settled between two steps of the load, as a part of that:
+/// (peak - final) / final.
+pub fn overshoot(writes: &[Write], step: Micros, until: Micros) -> Option<f64> {
+    let after = writes.iter().filter(|w| w.at >= step && w.at < until);
+    let last = after.clone().next_back()?.to;
+    let peak = after.map(|w| w.to).max()?;
     (last > 0).then(|| f64::from(peak - last) / f64::from(last))
 }
 
@@ -104,14 +111,15 @@ pub struct Flap {
 }
 
 /// Changes of direction within two windows while the load was constant: none is expected. A turn with a load step
-/// between the two changes, or soon before the first (within one window, in which the autoscaler still follows it), is
-/// an answer to the load.
-pub fn flaps(writes: &[Write], steps: &[Micros], window: Micros) -> Vec<Flap> {
+/// (from when to when it moved) between the two changes is an answer to the load.
+pub fn flaps(writes: &[Write], steps: &[(Micros, Micros)], window: Micros) -> Vec<Flap> {
     let pairs = writes.windows(2).filter(|pair| {
         let (a, b) = (&pair[0], &pair[1]);
         let turned = (a.to > a.from) != (b.to > b.from);
         let near = b.at - a.at <= 2 * window;
-        let between = steps.iter().any(|s| a.at < *s && *s <= b.at);
+        let between = steps
+            .iter()
+            .any(|(from, until)| a.at < *until && *from <= b.at);
         turned && near && !between
     });
     let pairs = pairs.map(|pair| Flap {

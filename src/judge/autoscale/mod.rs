@@ -6,10 +6,14 @@
 //! checks the invariants I1 to I8 over it, [`judge`] makes the verdict, and [`Chain`], [`flaps`] and the rest say how
 //! well the service followed its load.
 //!
-//! Facts are those of Kubernetes 1.36. How a timeline is gathered is for `observe`.
+//! [`gather()`] makes the timeline from a record. Facts are those of Kubernetes 1.36; where older versions differ, both
+//! are allowed for.
 
 mod decide;
+mod findings;
+mod gather;
 mod invariants;
+mod load;
 mod measures;
 mod published;
 mod replicas;
@@ -24,11 +28,15 @@ mod properties;
 #[cfg(test)]
 mod replay_tests;
 
+pub use crate::scenario::AutoscaleExpectation;
 pub use decide::{decide, down_limit, up_limit, windows};
+pub use gather::{Appeared, Gathered, Trouble, gather};
 pub use invariants::*;
+pub use load::{Felt, Load, Step};
 pub use measures::*;
-pub use published::{Published, Range, ratios, recommendation};
+pub use published::{Groupings, Published, Range, Raw, Tally, ratios, recommendation};
 pub use replicas::{Tolerances, propose};
 pub use timeline::{GRAIN, Replayed, Rescale, Sync, Timeline, Write};
 pub use types::*;
-pub use verdict::{AutoscaleExpectation, Load, judge};
+pub(super) use verdict::judge_run;
+pub use verdict::{judge, written};

@@ -73,6 +73,13 @@ impl Range {
             high: self.high.max(other.high),
         }
     }
+    /// From the lower of both to the higher.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
 }
 
 impl std::fmt::Display for Range {
@@ -107,40 +114,213 @@ fn totals(mean: i64, replicas: i32) -> (i64, i64) {
     ((mean - 1) * n + 1, mean * n)
 }
 
-/// The raw recommendation of all metrics together, where no pod was missing or unready; `None` where the controller
-/// had to give up.
+/// The pods of a metric by group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tally {
+    /// With a value that counts.
+    pub counted: i32,
+    /// Not ready yet.
+    pub unready: i32,
+    /// Without a value.
+    pub missing: i32,
+}
+
+impl Tally {
+    /// All of them count.
+    pub fn counted(n: i32) -> Self {
+        Self {
+            counted: n,
+            unready: 0,
+            missing: 0,
+        }
+    }
+}
+
+/// What may be known of the pods at a decision: for each metric, all the ways in which they may have been grouped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groupings {
+    /// By metric, in the spec's order.
+    pub ways: Vec<Vec<Tally>>,
+    /// All pods request the same: a percentage of their sum can be taken apart.
+    pub even: bool,
+}
+
+/// What was recommended before windows, rates and limits, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raw {
+    /// Nothing: the metrics could not be read, or were not asked.
+    Nothing,
+    /// Something, and what is not known.
+    Unknown,
+    /// So many replicas.
+    Known(Range),
+}
+
+impl Raw {
+    /// The range, where something known was recommended.
+    pub fn known(self) -> Option<Range> {
+        match self {
+            Raw::Known(range) => Some(range),
+            _ => None,
+        }
+    }
+    /// One or the other.
+    pub fn or(self, other: Raw) -> Raw {
+        match (self, other) {
+            (Raw::Known(a), Raw::Known(b)) => Raw::Known(a.or(b)),
+            (a, b) if a == b => a,
+            _ => Raw::Unknown,
+        }
+    }
+}
+
+/// The raw recommendation of all metrics together.
 pub fn recommendation(
     metrics: &[Published],
+    pods: &Groupings,
     current: i32,
     status_replicas: i32,
-    ready: i32,
     tolerances: Tolerances,
-) -> Option<Range> {
-    let one = |metric: &Published| {
-        let (low, high) = ratios(metric, status_replicas)?;
-        let count = |ratio: f64, total: i64, target: i64| match metric {
-            Published::PerReplica { .. } if tolerances.hold(ratio) => status_replicas,
-            Published::PerReplica { .. } => ceil(total as f64 / target as f64),
-            Published::Value { .. } if current == 0 => ceil(ratio),
-            _ if tolerances.hold(ratio) => current,
-            _ => ceil(ratio * f64::from(ready)),
-        };
-        Some(match *metric {
+) -> Raw {
+    let mut most: Option<Range> = None;
+    for (i, metric) in metrics.iter().enumerate() {
+        let ways = pods.ways.get(i).map_or(&[][..], Vec::as_slice);
+        let one = match *metric {
+            Published::Invalid => continue,
             Published::PerReplica { mean, target } => {
-                let (least, most) = totals(mean, status_replicas);
-                Range {
-                    low: count(low, least, target),
-                    high: count(high, most, target),
+                let (low, high) = totals(mean, status_replicas);
+                let count = |total: i64| {
+                    let ratio = total as f64 / (target as f64 * f64::from(status_replicas));
+                    match tolerances.hold(ratio) {
+                        true => status_replicas,
+                        false => ceil(total as f64 / target as f64),
+                    }
+                };
+                Some(Range {
+                    low: count(low),
+                    high: count(high),
+                })
+            }
+            Published::Value { value, target } => {
+                let ratio = value as f64 / target as f64;
+                match current {
+                    0 => Some(Range::exactly(ceil(ratio))),
+                    _ => ways
+                        .iter()
+                        .map(|way| scaled(ratio, way.counted, current, tolerances))
+                        .reduce(Range::or),
                 }
             }
-            _ => Range::exactly(count(low, 0, 1)),
-        })
+            Published::Utilization { percent, target } => {
+                let gauge = Gauge {
+                    value: i64::from(percent),
+                    target: i64::from(target),
+                    // What 1.36 assumes of a missing pod, and what older versions do.
+                    assumed: (100, i64::from(target.max(100))),
+                };
+                gauge.all_ways(ways, pods.even, current, tolerances)
+            }
+            Published::Average { mean, target } => {
+                let gauge = Gauge {
+                    value: mean,
+                    target,
+                    assumed: (target, target),
+                };
+                gauge.all_ways(ways, true, current, tolerances)
+            }
+        };
+        let Some(one) = one else {
+            return Raw::Unknown;
+        };
+        most = Some(most.map_or(one, |m| m.max(one)));
+    }
+    let Some(most) = most else {
+        return Raw::Nothing;
     };
-    let valid = metrics.iter().filter_map(one);
-    let most = valid.reduce(Range::max)?;
-    let all_valid = !metrics.contains(&Published::Invalid);
-    // An unreadable metric forbids going down; it is not a recommendation then.
-    (all_valid || most.low >= current).then_some(most)
+    // An unreadable metric forbids going down (before 1.36 it did not); it is not a recommendation then.
+    match metrics.contains(&Published::Invalid) {
+        true if most.low < current => Raw::Unknown,
+        _ => Raw::Known(most),
+    }
+}
+
+/// Ratio times pods, or the current count within tolerance.
+fn scaled(ratio: f64, pods: i32, current: i32, tolerances: Tolerances) -> Range {
+    let moved = Range::exactly(ceil(ratio * f64::from(pods)));
+    match tolerances.holds(ratio) {
+        Some(true) => Range::exactly(current),
+        Some(false) => moved,
+        None => moved.or(Range::exactly(current)),
+    }
+}
+
+/// A value per pod.
+struct Gauge {
+    value: i64,
+    target: i64,
+    /// What a missing pod counts as when the load seems low: least and most.
+    assumed: (i64, i64),
+}
+
+impl Gauge {
+    fn all_ways(
+        &self,
+        ways: &[Tally],
+        even: bool,
+        current: i32,
+        tolerances: Tolerances,
+    ) -> Option<Range> {
+        let each = ways
+            .iter()
+            // With no pod that counts there would be no value.
+            .filter(|way| way.counted > 0)
+            .map(|way| self.one_way(way, even, current, tolerances));
+        let all: Option<Vec<Range>> = each.collect();
+        all?.into_iter().reduce(Range::or)
+    }
+
+    /// The recommendation for one grouping; `None` where the pods' requests differ and it depends on whose value is
+    /// whose.
+    fn one_way(
+        &self,
+        way: &Tally,
+        even: bool,
+        current: i32,
+        tolerances: Tolerances,
+    ) -> Option<Range> {
+        let ratio = self.value as f64 / self.target as f64;
+        let up_with_unready = way.unready > 0 && ratio > 1.0;
+        if !up_with_unready && way.missing == 0 {
+            return Some(scaled(ratio, way.counted, current, tolerances));
+        }
+        if !even {
+            return None;
+        }
+        let missing = if ratio == 1.0 { 0 } else { way.missing };
+        let unready = if up_with_unready { way.unready } else { 0 };
+        let total = way.counted + missing + unready;
+        let (counted, n) = (i64::from(way.counted), i64::from(total));
+        let (least, most) = match ratio < 1.0 {
+            true => self.assumed,
+            false => (0, 0),
+        };
+        // What is published is cut off: the sum was at least that of the value, and less than of one more.
+        let low = (self.value * counted + least * i64::from(missing)) / n;
+        let high = ((self.value + 1) * counted - 1 + most * i64::from(missing)) / n;
+        let again = |value: i64| {
+            let second = value as f64 / self.target as f64;
+            let turned = (ratio < 1.0 && second > 1.0) || (ratio > 1.0 && second < 1.0);
+            let moved = scaled(second, total, current, tolerances);
+            let against =
+                (second < 1.0 && moved.high > current) || (second > 1.0 && moved.low < current);
+            match turned || against {
+                true => Range::exactly(current),
+                false => moved,
+            }
+        };
+        // A few values at most: of n pods' sum only the part below one each is not known.
+        (low..=high).map(again).reduce(Range::or)
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +330,15 @@ mod tests {
     const TOLERANCES: Tolerances = Tolerances { down: 0.1, up: 0.1 };
 
     fn of(metrics: &[Published], current: i32) -> Option<Range> {
-        recommendation(metrics, current, current, current, TOLERANCES)
+        with(metrics, Tally::counted(current), current).known()
+    }
+
+    fn with(metrics: &[Published], tally: Tally, current: i32) -> Raw {
+        let pods = Groupings {
+            ways: vec![vec![tally]; metrics.len()],
+            even: true,
+        };
+        recommendation(metrics, &pods, current, current, TOLERANCES)
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn simulate(spec: &Spec, load: &[i64], defect: Defect, dice: &mut Dice) -> Timel
                 current + 1
             };
             timeline.writes.push(Write {
+                version: 0,
                 at: seen - 7 * S,
                 from: current,
                 to,
@@ -148,6 +149,14 @@ fn simulate(spec: &Spec, load: &[i64], defect: Defect, dice: &mut Dice) -> Timel
     timeline
 }
 
+/// One metric, and pods that all count.
+fn all_count(n: i32) -> Groupings {
+    Groupings {
+        ways: vec![vec![Tally::counted(n)]],
+        even: true,
+    }
+}
+
 fn watch(timeline: &mut Timeline, decision: &Decision, at: u64, ready: i32) {
     let published: Vec<Published> = decision
         .proposals
@@ -162,7 +171,8 @@ fn watch(timeline: &mut Timeline, decision: &Decision, at: u64, ready: i32) {
         at,
         current: decision.current,
         status_replicas: decision.current,
-        ready,
+        pods: all_count(ready),
+        later: all_count(ready),
         unclean: None,
         published,
         desired: decision.desired,
@@ -177,6 +187,7 @@ fn watch(timeline: &mut Timeline, decision: &Decision, at: u64, ready: i32) {
     }
     if decision.rescale {
         timeline.writes.push(Write {
+            version: 0,
             at,
             from: decision.current,
             to: decision.desired,
@@ -191,7 +202,7 @@ fn watch(timeline: &mut Timeline, decision: &Decision, at: u64, ready: i32) {
 }
 
 fn expectation() -> AutoscaleExpectation {
-    AutoscaleExpectation { hpa: "shop".into() }
+    AutoscaleExpectation::of("shop")
 }
 
 #[test]
@@ -293,6 +304,7 @@ fn a_downscale_soon_after_creation_is_caught() {
     timeline.syncs.push(five);
     let at = last.at + 17 * S;
     timeline.writes.push(Write {
+        version: 0,
         at,
         from: last.current,
         to: last.current - 1,
@@ -307,6 +319,19 @@ fn a_downscale_soon_after_creation_is_caught() {
     assert!(check.violations[0].1.contains("the window is 300 s"));
 }
 
+/// A timeline as if gathered from a record that misses nothing.
+fn all(timeline: &Timeline) -> Gathered {
+    Gathered {
+        timeline: timeline.clone(),
+        target: "Deployment/shop".into(),
+        leader_seen: true,
+        no_request: Vec::new(),
+        troubles: Vec::new(),
+        pods: Vec::new(),
+        rollouts: Vec::new(),
+    }
+}
+
 #[test]
 fn verdicts_pass_fail_and_say_what_is_missing() {
     let mut dice = Dice(3);
@@ -318,33 +343,38 @@ fn verdicts_pass_fail_and_say_what_is_missing() {
     let loads = load(&mut dice);
     let good = simulate(&spec, &loads, Defect::None, &mut dice);
     // Every change of the load is a step: nothing is a flap then.
-    let steps: Vec<u64> = good.syncs.iter().map(|s| s.at).collect();
+    let steps = good.syncs.iter().map(|s| Step {
+        at: s.at,
+        until: s.at,
+        up: true,
+    });
+    let steps: Vec<Step> = steps.collect();
     let load = Load {
         steps,
         ..Load::default()
     };
-    let verdict = judge(&good, &load, &expectation());
+    let verdict = judge(&all(&good), &load, &expectation());
     assert_eq!(verdict.verdict, Ruling::Pass, "{}", verdict.because);
     let foreign = simulate(&spec, &loads, Defect::Foreign, &mut dice);
-    let verdict = judge(&foreign, &load, &expectation());
+    let verdict = judge(&all(&foreign), &load, &expectation());
     assert_eq!(verdict.verdict, Ruling::Fail);
     assert!(
         verdict.because.contains("I8: kubectl-scale set"),
         "{}",
         verdict.because
     );
-    let verdict = judge(&Timeline::default(), &load, &expectation());
+    let verdict = judge(&all(&Timeline::default()), &load, &expectation());
     assert_eq!(verdict.verdict, Ruling::Inconclusive);
     let mut blind = good.clone();
     blind.gaps = vec![(1_100 * S, 1_101 * S)];
-    let verdict = judge(&blind, &load, &expectation());
+    let verdict = judge(&all(&blind), &load, &expectation());
     assert_eq!(verdict.verdict, Ruling::Inconclusive);
     // The new pods idle: a tenth of what is theirs.
     let pinned = Load {
         after: vec![(500, false), (500, false), (25, true), (25, true)],
         ..load
     };
-    let verdict = judge(&good, &pinned, &expectation());
+    let verdict = judge(&all(&good), &pinned, &expectation());
     assert!(
         verdict.because.contains("did not help"),
         "{}",
@@ -354,6 +384,7 @@ fn verdicts_pass_fail_and_say_what_is_missing() {
 
 fn change(at: u64, from: i32, to: i32) -> Write {
     Write {
+        version: 0,
         at: at * S,
         from,
         to,
@@ -364,14 +395,15 @@ fn change(at: u64, from: i32, to: i32) -> Write {
 #[test]
 fn measures_by_hand() {
     let writes = [change(10, 2, 4), change(25, 4, 9), change(400, 9, 6)];
-    assert_eq!(overshoot(&writes), Some(0.5));
-    assert_eq!(overshoot(&[]), None);
+    let at = |steps: &[u64]| steps.iter().map(|s| (s * S, s * S)).collect::<Vec<_>>();
+    assert_eq!(overshoot(&writes, 0, 1_000 * S), Some(0.5));
+    assert_eq!(overshoot(&[], 0, S), None);
     assert_eq!(settle(&writes, 5 * S, 300 * S), Some(20 * S));
     assert_eq!(settle(&writes, 500 * S, 900 * S), None);
     // 9 to 6 turns round after 375 s: within two windows of 300 s, and the load was constant.
-    assert_eq!(flaps(&writes, &[5 * S], 300 * S).len(), 1);
-    assert_eq!(flaps(&writes, &[5 * S, 200 * S], 300 * S).len(), 0);
-    assert_eq!(flaps(&writes, &[5 * S], 100 * S).len(), 0);
+    assert_eq!(flaps(&writes, &at(&[5]), 300 * S).len(), 1);
+    assert_eq!(flaps(&writes, &at(&[5, 200]), 300 * S).len(), 0);
+    assert_eq!(flaps(&writes, &at(&[5]), 100 * S).len(), 0);
     let even = effectiveness(&[(100, false), (100, true)]).unwrap();
     assert_eq!(even.effectiveness, 1.0);
     assert!(

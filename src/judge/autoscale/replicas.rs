@@ -24,6 +24,13 @@ impl Tolerances {
             up: pick(rules.and_then(|b| b.up.tolerance)),
         }
     }
+    /// The same, and `None` for a ratio at the very edge, on which versions disagree: older ones look at
+    /// `abs(1 - ratio)`, which is more than 0.1 for 1.1.
+    pub fn holds(&self, ratio: f64) -> Option<bool> {
+        let tolerance = if ratio < 1.0 { self.down } else { self.up };
+        let old = (1.0 - ratio).abs() <= tolerance;
+        (old == self.hold(ratio)).then_some(old)
+    }
     /// Whether a ratio changes nothing.
     pub fn hold(&self, ratio: f64) -> bool {
         1.0 - self.down <= ratio && ratio <= 1.0 + self.up

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::decide::{down_limit, up_limit, windows};
-use super::published::{Published, Range, recommendation};
+use super::published::{Groupings, Published, Range, Raw, recommendation};
 use super::replicas::Tolerances;
 use super::types::*;
 use crate::record::Micros;
@@ -31,6 +31,10 @@ pub struct Timeline {
     pub rescales: Vec<Rescale>,
     /// Times in which a watch was blind.
     pub gaps: Vec<(Micros, Micros)>,
+    /// When this run itself scaled the target, and how it is called.
+    pub excused: Vec<(Micros, String)>,
+    /// The last status stood until then; 0 where that is not known.
+    pub until: Micros,
 }
 
 /// A status of the autoscaler.
@@ -42,9 +46,11 @@ pub struct Sync {
     pub current: i32,
     /// The target's `status.replicas` then.
     pub status_replicas: i32,
-    /// Pods that counted.
-    pub ready: i32,
-    /// Why the published values alone do not determine the decision: pods missing, unready, or not known.
+    /// How the pods may have been grouped then.
+    pub pods: Groupings,
+    /// The same for any time until the next status.
+    pub later: Groupings,
+    /// Why what was decided cannot be told from all that.
     pub unclean: Option<String>,
     /// `status.currentMetrics`.
     pub published: Vec<Published>,
@@ -52,6 +58,13 @@ pub struct Sync {
     pub desired: i32,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
+}
+
+impl Sync {
+    /// The metrics could not be read, and what is published is old.
+    pub fn failed(&self) -> bool {
+        !self.published.is_empty() && self.published.iter().all(|m| *m == Published::Invalid)
+    }
 }
 
 /// A change of the target's `spec.replicas`.
@@ -65,6 +78,8 @@ pub struct Write {
     pub to: i32,
     /// Who, by `managedFields`.
     pub manager: Option<String>,
+    /// The cluster's version of the target then; 0 where it is not known.
+    pub version: u64,
 }
 
 /// A SuccessfulRescale event.
@@ -85,7 +100,19 @@ pub struct Replayed {
     pub expected: Range,
     /// Why it cannot be told exactly.
     pub open: Option<String>,
+    /// Where the status stood for several periods: for how long, and what the last of them had to decide.
+    pub stood: Option<(Micros, Range)>,
 }
+
+/// What one status recommended: when it was written, and at any time until the next.
+#[derive(Debug, Clone, Copy)]
+struct Raws {
+    first: Raw,
+    all: Raw,
+}
+
+/// A status that stands for more periods than this has been decided again.
+const PERIODS: Micros = 3;
 
 impl Timeline {
     /// The spec at a time.
@@ -173,20 +200,29 @@ impl Timeline {
         }
     }
 
-    /// Raw recommendations in a window before sync `i`: the extreme of those that surely were in it, and of those
-    /// that may have been. `None` where one of them is not known.
+    /// The least and the most that the sync period may be: as declared, and as the statuses come.
+    fn periods(&self) -> (Micros, Micros) {
+        let declared = self.controller.sync_period.as_micros() as Micros;
+        let gaps = self.syncs.windows(2).map(|w| w[1].at - w[0].at);
+        let seen = gaps.filter(|gap| *gap >= GRAIN).min();
+        match seen.filter(|_| self.syncs.len() > 4) {
+            Some(seen) => (declared.min(seen), declared.max(seen)),
+            None => (declared, declared),
+        }
+    }
+
+    /// Raw recommendations in a window before `now`, from status `i` on back: the extreme of those that surely were
+    /// in it, and of those that may have been. `None` where one of them is not known.
     fn extreme(
         &self,
-        raws: &[Option<Range>],
-        i: usize,
+        raws: &[Raws],
+        (i, own, now): (usize, Range, Micros),
         window: Micros,
         most: bool,
     ) -> Option<Range> {
-        let now = self.syncs[i].at;
-        let period = self.controller.sync_period.as_micros() as Micros;
+        let (shortest, longest) = self.periods();
         let began = self.memory_began(now);
         let pick = |a: i32, b: i32| if most { a.max(b) } else { a.min(b) };
-        let own = raws[i]?;
         if window == 0 {
             return Some(own);
         }
@@ -200,11 +236,11 @@ impl Timeline {
                 high = pick(high, raw.high);
             }
         };
-        for j in (0..i).rev() {
+        for j in (0..=i).rev() {
             let from = self.syncs[j].at;
-            let until = self.syncs[j + 1].at;
+            let until = if j == i { now } else { self.syncs[j + 1].at };
             // It was repeated each period until the next status: for the last time about one period before that.
-            let last = until.saturating_sub(period).max(from) + GRAIN;
+            let last = until.saturating_sub(shortest).max(from) + GRAIN;
             if last + GRAIN + window <= now {
                 break;
             }
@@ -213,14 +249,19 @@ impl Timeline {
                 continue;
             }
             // Surely no more than two periods before.
-            let repeated = until.saturating_sub(2 * period).max(from);
+            let repeated = until.saturating_sub(2 * longest).max(from);
             let surely = repeated + window > now + GRAIN && began.is_none_or(|b| repeated >= b);
-            take(raws[j]?, surely);
+            let again = until.saturating_sub(from) > shortest;
+            match if again { raws[j].all } else { raws[j].first } {
+                Raw::Known(raw) => take(raw, surely),
+                Raw::Nothing => {}
+                Raw::Unknown => return None,
+            }
         }
         let reach = now.saturating_sub(window);
         match began {
             // The count at the first sync, which comes within a period, stands in the memory as if recommended.
-            Some(began) if began + period + GRAIN > reach => {
+            Some(began) if began + longest + GRAIN > reach => {
                 let first = self.syncs.iter().find(|s| s.at >= began)?;
                 take(Range::exactly(first.current), began > reach + GRAIN);
             }
@@ -240,85 +281,118 @@ impl Timeline {
 
     /// What each sync had to decide.
     pub fn replay(&self) -> Vec<Replayed> {
-        let raws: Vec<Option<Range>> = self.syncs.iter().map(|s| self.raw(s)).collect();
+        let raws: Vec<Raws> = self.syncs.iter().map(|s| self.raws(s)).collect();
         let own = self.own_writes();
         (0..self.syncs.len())
-            .map(|i| self.replay_one(&raws, &own, i))
+            .map(|i| {
+                let mut replayed = self.decision(&raws, &own, i, self.syncs[i].at, raws[i].first);
+                replayed.stood = self.stood(&raws, &own, i);
+                replayed
+            })
             .collect()
     }
 
-    fn raw(&self, sync: &Sync) -> Option<Range> {
-        if sync.unclean.is_some() {
+    /// What was decided last while a status stood, where it stood for so long that it must have been.
+    fn stood(&self, raws: &[Raws], own: &[&Write], i: usize) -> Option<(Micros, Range)> {
+        let from = self.syncs[i].at;
+        let until = self.syncs.get(i + 1).map_or(self.until, |next| next.at);
+        let at = until.checked_sub(PERIODS * self.periods().1 + GRAIN)?;
+        let restarted = self.restarts.iter().any(|r| (from..until).contains(r));
+        let edited = self.specs.iter().any(|(t, _)| (from..until).contains(t));
+        if at <= from + GRAIN || restarted || edited || self.blind(from, until) {
             return None;
         }
-        let spec = self.spec(sync.at)?;
+        let last = self.decision(raws, own, i, at, raws[i].all);
+        (last.expected != Range::ANY).then_some((until - from, last.expected))
+    }
+
+    fn raws(&self, sync: &Sync) -> Raws {
+        let first = self.raw(sync, &sync.pods);
+        Raws {
+            first,
+            all: first.or(self.raw(sync, &sync.later)),
+        }
+    }
+
+    fn raw(&self, sync: &Sync, pods: &Groupings) -> Raw {
+        let Some(spec) = self.spec(sync.at).filter(|_| sync.unclean.is_none()) else {
+            return Raw::Unknown;
+        };
+        if sync.failed() || !spec.asks_metrics(sync.current) {
+            return Raw::Nothing;
+        }
         let tolerances = Tolerances::of(spec, &self.controller);
         recommendation(
             &sync.published,
+            pods,
             sync.current,
             sync.status_replicas,
-            sync.ready,
             tolerances,
         )
     }
 
-    fn replay_one(&self, raws: &[Option<Range>], own: &[&Write], i: usize) -> Replayed {
+    /// What status `i` had to decide at a time at which the metrics recommended `raw`.
+    fn decision(&self, raws: &[Raws], own: &[&Write], i: usize, at: Micros, raw: Raw) -> Replayed {
         let sync = &self.syncs[i];
         let current = sync.current;
-        let exactly = |n: i32| Replayed {
-            raw: None,
-            expected: Range::exactly(n),
-            open: None,
+        let replayed = |expected: Range, open: Option<String>| Replayed {
+            raw: raw.known(),
+            expected,
+            open,
+            stood: None,
         };
-        let open = |why: String| Replayed {
-            raw: raws[i],
-            expected: Range::ANY,
-            open: Some(why),
-        };
+        let open = |why: &str| replayed(Range::ANY, Some(why.into()));
         let Some(spec) = self.spec(sync.at) else {
-            return open("no spec was seen".into());
+            return open("no spec was seen");
         };
-        if current == 0 && spec.min != 0 {
-            return exactly(0);
-        }
-        if current > spec.max {
-            return exactly(spec.max);
-        }
-        if current < spec.min {
-            return exactly(spec.min);
-        }
         if let Some(why) = &sync.unclean {
-            return open(why.clone());
+            return open(why);
         }
-        if raws[i].is_none() {
-            // Too many metrics were invalid: the status keeps what it had.
-            return open("metrics could not be read".into());
+        if sync.failed() {
+            return open("the metrics could not be read");
         }
-        let (up, down) = self.windows(spec);
-        let least = match spec.behavior {
-            Some(_) => self.extreme(raws, i, up, false),
-            None => raws[i],
+        if current == 0 && spec.min != 0 {
+            return replayed(Range::exactly(0), None);
+        }
+        if current > spec.max || current < spec.min {
+            let bound = if current > spec.max {
+                spec.max
+            } else {
+                spec.min
+            };
+            return replayed(Range::exactly(bound), None);
+        }
+        let Raw::Known(range) = raw else {
+            return open("the pods at that moment leave the recommendation open");
         };
-        let most = self.extreme(raws, i, down, true);
+        let (up, down) = self.windows(spec);
+        if self.blind(at.saturating_sub(up.max(down)), at) {
+            return open("a watch was blind within the stabilization window");
+        }
+        let here = (i, range, at);
+        let least = match spec.behavior {
+            Some(_) => self.extreme(raws, here, up, false),
+            None => Some(range),
+        };
+        let most = self.extreme(raws, here, down, true);
         let (Some(least), Some(most)) = (least, most) else {
-            return open("a recommendation in the stabilization window is not known".into());
+            return open("a recommendation in the stabilization window is not known");
         };
         let stabilize = |least: i32, most: i32| match spec.behavior {
             Some(_) => current.max(least).min(most),
             None => most,
         };
         let results = [(least.low, most.low), (least.high, most.high)]
-            .map(|(least, most)| self.limit(own, spec, sync.at, current, stabilize(least, most)));
+            .map(|(least, most)| self.limit(own, spec, at, current, stabilize(least, most)));
         let expected = Range {
             low: results[0].low,
             high: results[1].high,
         };
-        let edge = || "the edge of a window or period lies within the clocks' grain".to_string();
-        Replayed {
-            raw: raws[i],
-            expected,
-            open: (!expected.is_exact()).then(edge),
-        }
+        let why = match range.is_exact() {
+            true => "the edge of a window or period lies within the clocks' grain",
+            false => "pods were changing, which leaves more than one recommendation possible",
+        };
+        replayed(expected, (!expected.is_exact()).then(|| why.into()))
     }
 
     /// Rate limit and the spec's limits.

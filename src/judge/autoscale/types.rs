@@ -46,6 +46,13 @@ pub struct Spec {
     pub behavior: Option<Behavior>,
 }
 
+impl Spec {
+    /// Whether metrics decide at this count; otherwise the limits do, or autoscaling is off.
+    pub fn asks_metrics(&self, current: i32) -> bool {
+        (self.min..=self.max).contains(&current) && (current > 0 || self.min == 0)
+    }
+}
+
 /// `behavior`, with the API server's defaults filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Behavior {

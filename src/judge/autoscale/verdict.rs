@@ -1,43 +1,80 @@
-//! From the checks and measures to one verdict.
+//! From the checks, the findings and the measures to one verdict.
 
-use serde::{Deserialize, Serialize};
-
+use super::findings;
+use super::gather::{Gathered, gather};
 use super::invariants::{Check, check_all};
+use super::load::{Load, load};
 use super::measures::*;
-use super::timeline::Timeline;
+use crate::judge::analysis::Analysis;
 use crate::judge::{Evidence, Ruling, Verdict, words};
 use crate::record::Micros;
+use crate::scenario::AutoscaleExpectation;
+use crate::scenario::units::format_duration;
 
-/// What is expected of an autoscaler.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct AutoscaleExpectation {
-    /// Its name.
-    pub hpa: String,
-}
-
-/// What the load did, and who carried it: the part of the judgement that the autoscaler's own objects do not tell.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Load {
-    /// When the load changed.
-    pub steps: Vec<Micros>,
-    /// The chain of each step up.
-    pub chains: Vec<Chain>,
-    /// Requests by pod, and whether it is new, from 60 s after the scale-up on; empty where that is not known.
-    pub after: Vec<(u64, bool)>,
+/// The expectation as it would be written: what is not said by default.
+pub fn written(expect: &AutoscaleExpectation) -> String {
+    let usual = AutoscaleExpectation::of(&expect.hpa);
+    let mut text = format!("autoscale: {{ hpa: {}", expect.hpa);
+    let flags = [
+        ("sync", expect.sync, usual.sync),
+        (
+            "downscale-stabilization",
+            expect.downscale_stabilization,
+            usual.downscale_stabilization,
+        ),
+        (
+            "cpu-initialization",
+            expect.cpu_initialization,
+            usual.cpu_initialization,
+        ),
+        (
+            "initial-readiness-delay",
+            expect.initial_readiness_delay,
+            usual.initial_readiness_delay,
+        ),
+        ("at-max", expect.at_max, usual.at_max),
+    ];
+    for (key, value, usual) in flags {
+        if value != usual {
+            text.push_str(&format!(", {key}: {}", format_duration(value)));
+        }
+    }
+    if expect.tolerance != usual.tolerance {
+        text.push_str(&format!(", tolerance: {}", expect.tolerance));
+    }
+    text + " }"
 }
 
 /// Judges a run of an autoscaler.
-pub fn judge(timeline: &Timeline, load: &Load, expect: &AutoscaleExpectation) -> Verdict {
-    let checks = check_all(timeline);
-    let mut verdict = Verdict {
+pub(in crate::judge) fn judge_run(
+    analysis: &Analysis<'_>,
+    expect: &AutoscaleExpectation,
+) -> Verdict {
+    match gather(analysis.timeline.record, expect) {
+        Ok(gathered) => judge(&gathered, &load(analysis, &gathered), expect),
+        Err(why) => Verdict {
+            missing: Some("a run that watched the autoscaler".into()),
+            ..plain(expect, Ruling::Inconclusive, why)
+        },
+    }
+}
+
+fn plain(expect: &AutoscaleExpectation, verdict: Ruling, because: String) -> Verdict {
+    Verdict {
         oracle: "autoscale".into(),
-        expectation: format!("autoscale: {{ hpa: {} }}", expect.hpa),
-        verdict: Ruling::Pass,
-        because: String::new(),
+        expectation: written(expect),
+        verdict,
+        because,
         missing: None,
         evidence: Vec::new(),
-    };
+    }
+}
+
+/// Judges what was gathered.
+pub fn judge(gathered: &Gathered, load: &Load, expect: &AutoscaleExpectation) -> Verdict {
+    let timeline = &gathered.timeline;
+    let checks = check_all(timeline);
+    let mut verdict = plain(expect, Ruling::Pass, String::new());
     let mut faults = Vec::new();
     for check in &checks {
         verdict.evidence.extend(rows(check));
@@ -48,39 +85,81 @@ pub fn judge(timeline: &Timeline, load: &Load, expect: &AutoscaleExpectation) ->
             });
         }
     }
-    measure(timeline, load, &mut verdict, &mut faults);
-    let decided = checks
-        .iter()
-        .find(|c| c.id == "I2")
-        .map_or(0, |c| c.checked);
-    let left: usize = checks.iter().map(|c| c.skipped.len()).sum();
-    if !faults.is_empty() {
-        verdict.verdict = Ruling::Fail;
-        verdict.because = faults.join("; ");
-    } else if timeline.syncs.is_empty() || decided == 0 {
-        verdict.verdict = Ruling::Inconclusive;
-        verdict.because = "no decision of the autoscaler could be checked".into();
-        verdict.missing = Some(match checks.iter().find_map(|c| c.skipped.first()) {
-            Some((_, why)) => format!("decisions from a clean state; here: {why}"),
-            None => "the autoscaler's statuses: was it watched, and did the metric move?".into(),
+    let forgetful = !gathered.leader_seen && findings::explained_by_restart(timeline, &checks);
+    let broken = faults.len();
+    measure(gathered, load, &mut verdict, &mut faults);
+    for finding in findings::all(gathered, load, expect) {
+        verdict.evidence.push(Evidence {
+            what: finding.what.into(),
+            value: finding.text.clone(),
+            at_us: Some(finding.at),
         });
-    } else if !timeline.gaps.is_empty() {
+        faults.push(finding.text);
+    }
+    if forgetful && faults.len() == broken {
         verdict.verdict = Ruling::Inconclusive;
         verdict.because = format!(
+            "{}; a restart of the controller, which was not watched, would explain it",
+            faults.join("; ")
+        );
+        let lease = "leave to read the lease kube-system/kube-controller-manager";
+        verdict.missing = Some(format!("{lease}, which tells of a restart"));
+    } else if !faults.is_empty() {
+        verdict.verdict = Ruling::Fail;
+        verdict.because = faults.join("; ");
+    } else {
+        decide(gathered, &checks, &mut verdict);
+    }
+    verdict
+}
+
+/// Where nothing speaks against the autoscaler: whether enough was seen to say so.
+fn decide(gathered: &Gathered, checks: &[Check], verdict: &mut Verdict) {
+    let timeline = &gathered.timeline;
+    let of = |id: &str| checks.iter().find(|c| c.id == id);
+    let decided = of("I2").map_or(0, |c| c.checked);
+    let left: usize = checks.iter().map(|c| c.skipped.len()).sum();
+    let own = timeline.own_writes().len() as u64;
+    let mut doubt = |because: String, missing: String| {
+        verdict.verdict = Ruling::Inconclusive;
+        verdict.because = because;
+        verdict.missing = Some(missing);
+    };
+    if timeline.syncs.is_empty() || decided == 0 {
+        let because = "no decision of the autoscaler could be checked".into();
+        let missing = match (
+            gathered.troubles.last(),
+            of("I2").and_then(|c| c.skipped.first()),
+        ) {
+            (Some(trouble), _) => format!("metrics; the autoscaler says: {}", trouble.message),
+            (None, Some((_, why))) => format!("decisions from a clean state; here: {why}"),
+            (None, None) => {
+                "the autoscaler's statuses: was it watched, and did the metric move?".into()
+            }
+        };
+        doubt(because, missing);
+    } else if !timeline.gaps.is_empty() {
+        let because = format!(
             "{} held, but the watch was blind {}",
             words::counted(decided, "decision"),
             words::counted(timeline.gaps.len() as u64, "time")
         );
-        verdict.missing = Some("a run without a gap in its watches".into());
+        doubt(because, "a run without a gap in its watches".into());
+    } else if own == 0 {
+        let because = format!(
+            "the autoscaler had nothing to do: {} to stay at its number of replicas",
+            words::counted(decided, "decision")
+        );
+        let missing = "a load that moves its metric beyond the tolerance";
+        doubt(because, missing.into());
     } else {
         verdict.because = format!(
             "{} and {} are what the algorithm gives; {} could not be checked",
             words::counted(decided, "decision"),
-            words::counted(timeline.writes.len() as u64, "change"),
+            words::counted(own, "change"),
             words::count(left as u64)
         );
     }
-    verdict
 }
 
 fn rows(check: &Check) -> Vec<Evidence> {
@@ -102,7 +181,8 @@ fn rows(check: &Check) -> Vec<Evidence> {
     rows
 }
 
-fn measure(timeline: &Timeline, load: &Load, verdict: &mut Verdict, faults: &mut Vec<String>) {
+fn measure(gathered: &Gathered, load: &Load, verdict: &mut Verdict, faults: &mut Vec<String>) {
+    let timeline = &gathered.timeline;
     let mut fact = |what: &str, value: String, at_us: Option<Micros>| {
         verdict.evidence.push(Evidence {
             what: what.into(),
@@ -114,7 +194,7 @@ fn measure(timeline: &Timeline, load: &Load, verdict: &mut Verdict, faults: &mut
         .specs
         .last()
         .map_or(0, |(_, s)| timeline.windows(s).1);
-    let flaps = flaps(&timeline.writes, &load.steps, window);
+    let flaps = flaps(&timeline.writes, &load.moving(), window.max(60_000_000));
     if let Some(flap) = flaps.first() {
         let (a, b, c) = flap.counts;
         let text = format!(
@@ -126,13 +206,16 @@ fn measure(timeline: &Timeline, load: &Load, verdict: &mut Verdict, faults: &mut
         }
         fact("flaps", text, Some(flap.at));
     }
-    if let Some(overshoot) = overshoot(&timeline.writes) {
-        fact("overshoot", words::percent(overshoot), None);
-    }
     for (i, step) in load.steps.iter().enumerate() {
-        let until = load.steps.get(i + 1).copied().unwrap_or(Micros::MAX);
-        if let Some(took) = settle(&timeline.writes, *step, until) {
-            fact("settled after", words::micros(took), Some(*step));
+        let later = load.steps[i + 1..].iter().find(|s| s.at > step.at);
+        let until = later.map_or(Micros::MAX, |s| s.at);
+        if step.up
+            && let Some(over) = overshoot(&timeline.writes, step.at, until)
+        {
+            fact("overshoot", words::percent(over), Some(step.at));
+        }
+        if let Some(took) = settle(&timeline.writes, step.at, until) {
+            fact("settled after", words::micros(took), Some(step.at));
         }
     }
     for chain in &load.chains {
@@ -164,5 +247,9 @@ fn measure(timeline: &Timeline, load: &Load, verdict: &mut Verdict, faults: &mut
             format!("{:.2}: {text}", effect.effectiveness),
             None,
         );
+    }
+    if !gathered.leader_seen {
+        let text = "not watched: a restart of the autoscaler's controller would not be known";
+        fact("controller", text.into(), None);
     }
 }

@@ -93,6 +93,7 @@ impl KubernetesPlatform {
             calls,
             left_out,
             run: asked.run.clone(),
+            autoscaler: asked.autoscaler,
             sink,
             running: Mutex::default(),
         })
@@ -112,6 +113,7 @@ async fn may(
     if guarded {
         calls.push(permissions::guardian());
     }
+    calls.extend(asked.autoscaler.then(permissions::leader));
     if !asked.elsewhere.is_empty() {
         permissions::require_lease(&mut calls);
     }

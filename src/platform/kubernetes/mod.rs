@@ -50,6 +50,7 @@ mod stress;
 mod survey;
 pub mod target;
 mod undo;
+pub mod usage;
 mod view;
 mod watch;
 mod workloads;
@@ -79,6 +80,8 @@ pub struct Asked {
     pub limits: Limits,
     /// What it must be able to see around the target.
     pub looks_at: BTreeSet<Seen>,
+    /// Whether an autoscaler is judged: who leads the cluster's controllers is watched then.
+    pub autoscaler: bool,
     /// The scenario's folder, where its commands are run.
     pub base_dir: PathBuf,
 }
@@ -96,6 +99,7 @@ pub struct KubernetesPlatform {
     calls: Vec<Permission>,
     left_out: Vec<Permission>,
     run: String,
+    autoscaler: bool,
     sink: Sink,
     running: Mutex<Running>,
 }
@@ -174,7 +178,11 @@ impl KubernetesPlatform {
 
     /// Keeps other runs off the target; a run without faults does without where it may not.
     async fn take_lease(&self) -> Result<(), PlatformError> {
-        if self.left_out.iter().any(|p| p.resource == "leases") {
+        if self
+            .left_out
+            .iter()
+            .any(|p| p.resource == "leases" && p.namespaced)
+        {
             let text = "other runs on this target are not kept off: leases are not allowed here";
             self.sink.note(Level::Warning, text);
             return Ok(());
@@ -297,6 +305,11 @@ impl Platform for KubernetesPlatform {
                 &faults.view,
                 &self.sink,
             );
+        }
+        let (cluster, sink) = (|| self.cluster.clone(), || self.sink.clone());
+        watches.spawn(usage::sample(cluster(), self.found.clone(), sink()));
+        if self.autoscaler {
+            watches.spawn(usage::leader(cluster(), sink()));
         }
         self.running().watches = Some(watches);
         let seen = listed.wait_for(|seen| seen.0 && seen.1);

@@ -4,8 +4,6 @@
 //! them. The rest (deployments, autoscalers, nodes, budgets, the cluster's own events) is told as objects with
 //! the few facts that matter, each time one of these changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, ResourceExt};
@@ -18,216 +16,13 @@ use super::api::Cluster;
 use super::target::Found;
 use super::view::View;
 use super::watch::{Change, Followed, follow};
-use super::workloads;
-use crate::record::{Incident, ObjectChange, ObjectEvent, Sink, What};
+use crate::record::{Incident, Sink, What};
 
 mod endpoints;
+mod facts;
 
-/// A kind of objects that is told with some of its facts.
-pub struct Observed {
-    /// Its kind.
-    pub kind: &'static str,
-    /// API group, empty for the core.
-    pub group: &'static str,
-    /// Name of the resource.
-    pub plural: &'static str,
-    /// Whether it lives in a namespace.
-    pub namespaced: bool,
-    /// Name of a fact and where it is in the object.
-    facts: &'static [(&'static str, &'static str)],
-}
-
-/// What Deployments and StatefulSets tell of their replicas.
-const REPLICATED: &[(&str, &str)] = &[
-    ("replicas", "/spec/replicas"),
-    ("current", "/status/replicas"),
-    ("ready", "/status/readyReplicas"),
-    ("updated", "/status/updatedReplicas"),
-    ("available", "/status/availableReplicas"),
-    ("generation", "/metadata/generation"),
-    ("paused", "/spec/paused"),
-    // A Deployment has the one, a StatefulSet the other.
-    ("strategy", "/spec/strategy"),
-    ("strategy", "/spec/updateStrategy"),
-];
-
-/// All of them; the permissions are made from this list too.
-pub const OBSERVED: [Observed; 8] = [
-    Observed {
-        kind: "Deployment",
-        group: "apps",
-        plural: "deployments",
-        namespaced: true,
-        facts: REPLICATED,
-    },
-    Observed {
-        kind: "StatefulSet",
-        group: "apps",
-        plural: "statefulsets",
-        namespaced: true,
-        facts: REPLICATED,
-    },
-    Observed {
-        kind: "DaemonSet",
-        group: "apps",
-        plural: "daemonsets",
-        namespaced: true,
-        facts: &[
-            ("replicas", "/status/desiredNumberScheduled"),
-            ("current", "/status/currentNumberScheduled"),
-            ("ready", "/status/numberReady"),
-            ("updated", "/status/updatedNumberScheduled"),
-            ("available", "/status/numberAvailable"),
-            ("generation", "/metadata/generation"),
-            ("strategy", "/spec/updateStrategy"),
-        ],
-    },
-    Observed {
-        kind: "ReplicaSet",
-        group: "apps",
-        plural: "replicasets",
-        namespaced: true,
-        facts: &[
-            ("replicas", "/spec/replicas"),
-            ("ready", "/status/readyReplicas"),
-        ],
-    },
-    Observed {
-        kind: "HorizontalPodAutoscaler",
-        group: "autoscaling",
-        plural: "horizontalpodautoscalers",
-        namespaced: true,
-        facts: &[
-            ("spec", "/spec"),
-            ("current", "/status/currentReplicas"),
-            ("desired", "/status/desiredReplicas"),
-            ("metrics", "/status/currentMetrics"),
-            ("conditions", "/status/conditions"),
-            ("last-scale", "/status/lastScaleTime"),
-        ],
-    },
-    Observed {
-        kind: "PodDisruptionBudget",
-        group: "policy",
-        plural: "poddisruptionbudgets",
-        namespaced: true,
-        facts: &[
-            ("allowed", "/status/disruptionsAllowed"),
-            ("healthy", "/status/currentHealthy"),
-            ("needed", "/status/desiredHealthy"),
-            ("expected", "/status/expectedPods"),
-        ],
-    },
-    Observed {
-        kind: "Node",
-        group: "",
-        plural: "nodes",
-        namespaced: false,
-        facts: &[("unschedulable", "/spec/unschedulable")],
-    },
-    Observed {
-        kind: "Event",
-        group: "",
-        plural: "events",
-        namespaced: true,
-        facts: &[
-            ("type", "/type"),
-            ("reason", "/reason"),
-            ("message", "/message"),
-            ("count", "/count"),
-            ("of", "/involvedObject/kind"),
-            ("name", "/involvedObject/name"),
-        ],
-    },
-];
-
-/// Those of them that make pods and are rolled out.
-pub const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
-
-/// What matters of an object: its facts as found, those absent left out.
-pub fn facts_of(observed: &Observed, object: &DynamicObject) -> BTreeMap<String, Value> {
-    let whole = serde_json::to_value(object).unwrap_or_default();
-    let found = observed.facts.iter().filter_map(|(name, pointer)| {
-        let value = whole.pointer(pointer)?;
-        Some(((*name).to_string(), value.clone()))
-    });
-    let mut facts: BTreeMap<String, Value> = found.collect();
-    // Conditions of a node change with each heartbeat; what they say does not.
-    if observed.kind == "Node" {
-        let conditions = whole
-            .pointer("/status/conditions")
-            .and_then(Value::as_array);
-        for condition in conditions.into_iter().flatten() {
-            let text = |field| condition.get(field).and_then(Value::as_str);
-            if let (Some(kind), Some(status)) = (text("type"), text("status"))
-                && (kind == "Ready" || status != "False")
-            {
-                facts.insert(kind.to_lowercase(), status.into());
-            }
-        }
-    }
-    facts
-}
-
-/// Tells only what changed.
-struct Teller {
-    observed: &'static Observed,
-    /// Of the Service: which workloads stand behind it.
-    selector: String,
-    last: BTreeMap<String, BTreeMap<String, Value>>,
-}
-
-impl Teller {
-    fn event(
-        &self,
-        object: &DynamicObject,
-        change: ObjectChange,
-        facts: BTreeMap<String, Value>,
-    ) -> What {
-        What::Object(ObjectEvent {
-            object: self.observed.kind.into(),
-            name: object.name_any(),
-            change,
-            version: object.resource_version().unwrap_or_default(),
-            facts,
-        })
-    }
-
-    fn applied(&mut self, object: &DynamicObject, change: ObjectChange) -> Option<What> {
-        let mut facts = facts_of(self.observed, object);
-        if WORKLOADS.contains(&self.observed.kind) {
-            let more = workloads::facts(self.observed.kind, object, &self.selector);
-            facts.extend(more.map(|(name, value)| (name.to_string(), value)));
-        }
-        if self.last.get(&object.name_any()) == Some(&facts) {
-            return None;
-        }
-        self.last.insert(object.name_any(), facts.clone());
-        Some(self.event(object, change, facts))
-    }
-
-    fn told(&mut self, change: Change<DynamicObject>) -> Vec<What> {
-        match change {
-            Change::All(all) => {
-                let names: BTreeSet<String> = all.iter().map(|o| o.name_any()).collect();
-                self.last.retain(|name, _| names.contains(name));
-                all.iter()
-                    .filter_map(|o| self.applied(o, ObjectChange::Present))
-                    .collect()
-            }
-            Change::Applied(o) => self
-                .applied(&o, ObjectChange::Changed)
-                .into_iter()
-                .collect(),
-            // The cluster forgets its own events after an hour: that is no news.
-            Change::Deleted(_) if self.observed.kind == "Event" => Vec::new(),
-            Change::Deleted(o) => {
-                self.last.remove(&o.name_any());
-                vec![self.event(&o, ObjectChange::Deleted, BTreeMap::new())]
-            }
-        }
-    }
-}
+pub use facts::{OBSERVED, Observed, Seen, Teller, WORKLOADS};
+use facts::{told, told_pod};
 
 /// The failed probe that an Event of the cluster tells of: the pod and the words.
 fn probe_failure(object: &DynamicObject) -> Option<(String, String)> {
@@ -253,10 +48,12 @@ pub fn observe(
         labels: Some(found.selector.clone()),
     };
     let (known, out, first) = (view.clone(), sink.clone(), listed.clone());
+    let mut teller = Teller::new("Pod");
     tasks.spawn(follow(pods, sink.clone(), move |change| {
         let is_list = matches!(change, Change::All(_));
+        let objects = told_pod(&mut teller, &change);
         let events = known.pods().told(change);
-        events.into_iter().for_each(|e| out.emit(e));
+        events.into_iter().chain(objects).for_each(|e| out.emit(e));
         if is_list {
             first.send_modify(|seen| seen.0 = true);
         }
@@ -280,11 +77,7 @@ pub fn observe(
     for observed in &OBSERVED {
         if let Some(followed) = followed(cluster, &found.namespace, observed) {
             let (out, known) = (sink.clone(), view.clone());
-            let mut teller = Teller {
-                observed,
-                selector: found.selector.clone(),
-                last: BTreeMap::new(),
-            };
+            let mut teller = Teller::new(observed.kind);
             let selector = found.selector.clone();
             tasks.spawn(follow(followed, sink.clone(), move |change| {
                 if WORKLOADS.contains(&observed.kind) {
@@ -305,7 +98,7 @@ pub fn observe(
                 }
                 // Events that were there before are not news.
                 let old = observed.kind == "Event" && matches!(change, Change::All(_));
-                let events = teller.told(change);
+                let events = told(&mut teller, observed, &selector, &change);
                 events
                     .into_iter()
                     .filter(|_| !old)

@@ -28,6 +28,8 @@ pub struct Permission {
     pub namespaced: bool,
     /// The namespace, where it is another than the target's.
     pub elsewhere: Option<String>,
+    /// The one object that it is asked for, with its namespace; all of them when absent.
+    pub only: Option<(&'static str, &'static str)>,
     /// API group, empty for the core.
     pub group: &'static str,
     /// Resource, with a subresource after a slash.
@@ -47,6 +49,7 @@ impl std::fmt::Display for Permission {
             resource,
             group,
             purpose,
+            only,
             ..
         } = self;
         let group = if group.is_empty() {
@@ -54,10 +57,11 @@ impl std::fmt::Display for Permission {
         } else {
             format!(".{group}")
         };
-        let scope = match &self.elsewhere {
-            Some(namespace) => format!(" in namespace {namespace}"),
-            None if self.namespaced => String::new(),
-            None => " in the whole cluster".into(),
+        let scope = match (only, &self.elsewhere) {
+            (Some((namespace, name)), _) => format!(" {namespace}/{name}"),
+            (None, Some(namespace)) => format!(" in namespace {namespace}"),
+            (None, None) if self.namespaced => String::new(),
+            (None, None) => " in the whole cluster".into(),
         };
         write!(f, "{verb} {resource}{group}{scope} ({purpose})")
     }
@@ -91,6 +95,7 @@ impl List {
                 self.0.insert(Permission {
                     namespaced,
                     elsewhere: None,
+                    only: None,
                     group,
                     resource,
                     verb,
@@ -184,6 +189,8 @@ pub fn needed<'a>(
             &["list", "watch"],
         );
     }
+    let metrics = "metrics.k8s.io";
+    list.add("record what pods use", false, metrics, "pods", &["list"]);
     let faults: Vec<&FaultKind> = faults.into_iter().collect();
     list.add(
         LEASE,
@@ -306,6 +313,7 @@ pub fn undoing(need: &str) -> Option<Permission> {
     Some(Permission {
         namespaced: resource != "nodes",
         elsewhere: place.map(str::to_string),
+        only: None,
         group,
         resource,
         verb,
@@ -326,6 +334,7 @@ pub fn guardian() -> Permission {
     Permission {
         namespaced: true,
         elsewhere: None,
+        only: None,
         group: "batch",
         resource: "jobs",
         verb: "create",
@@ -341,6 +350,20 @@ fn guardian_leaves() -> Permission {
         required: false,
         purpose: "the guardian's end",
         ..guardian()
+    }
+}
+
+/// What seeing a restart of the cluster's controllers takes.
+pub fn leader() -> Permission {
+    Permission {
+        namespaced: false,
+        elsewhere: None,
+        only: Some(("kube-system", super::usage::LEADER)),
+        group: "coordination.k8s.io",
+        resource: "leases",
+        verb: "get",
+        required: false,
+        purpose: "see a restart of the autoscaler's controller",
     }
 }
 
@@ -364,9 +387,12 @@ pub async fn denied(
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    namespace: p
-                        .namespaced
-                        .then(|| p.elsewhere.as_deref().unwrap_or(namespace).to_string()),
+                    namespace: match (p.only, &p.elsewhere) {
+                        (Some((place, _)), _) => Some(place.into()),
+                        (None, Some(place)) => Some(place.clone()),
+                        (None, None) => p.namespaced.then(|| namespace.to_string()),
+                    },
+                    name: p.only.map(|(_, name)| name.into()),
                     group: Some(p.group.into()),
                     resource: Some(resource.into()),
                     subresource,

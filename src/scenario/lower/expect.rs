@@ -36,6 +36,9 @@ impl Lower<'_> {
                     self.spread(spread, target, faults).map(Expectation::Spread)
                 } else if let Some(alert) = node.get("alert") {
                     self.alert(alert, root, faults).map(Expectation::Alert)
+                } else if let Some(autoscale) = node.get("autoscale") {
+                    let autoscale = self.autoscale(autoscale, target);
+                    autoscale.map(Expectation::Autoscale)
                 } else {
                     self.scoped(node, root, traffic, faults)
                         .map(Expectation::Slo)

@@ -4,6 +4,7 @@
 //! already and is read as absent here, without another word.
 
 mod alert;
+mod autoscale;
 mod balance;
 mod capacity;
 mod deploy;

@@ -77,6 +77,48 @@ pub enum Expectation {
     Spread(SpreadExpectation),
     /// A fault raises an alert, and its end clears it.
     Alert(AlertExpectation),
+    /// An autoscaler decides what it has to, and the service follows its load.
+    Autoscale(AutoscaleExpectation),
+}
+
+/// What is expected of a HorizontalPodAutoscaler, with the flags of its controller, which a cluster does not tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AutoscaleExpectation {
+    /// Its name.
+    pub hpa: String,
+    /// Time between two looks at an autoscaler.
+    #[serde(with = "duration")]
+    pub sync: Duration,
+    /// Downscale stabilization where its spec names none.
+    #[serde(with = "duration")]
+    pub downscale_stabilization: Duration,
+    /// CPU of a pod younger than this counts only once it is ready and measured since.
+    #[serde(with = "duration")]
+    pub cpu_initialization: Duration,
+    /// A pod that turned unready within this time of its start was never ready.
+    #[serde(with = "duration")]
+    pub initial_readiness_delay: Duration,
+    /// Metrics so near to their target change nothing.
+    pub tolerance: Ratio,
+    /// The longest time in a row at `maxReplicas` with a metric above its target.
+    #[serde(with = "duration")]
+    pub at_max: Duration,
+}
+
+impl AutoscaleExpectation {
+    /// An autoscaler whose controller has the usual flags.
+    pub fn of(hpa: &str) -> Self {
+        Self {
+            hpa: hpa.into(),
+            sync: Duration::from_secs(15),
+            downscale_stabilization: Duration::from_secs(300),
+            cpu_initialization: Duration::from_secs(300),
+            initial_readiness_delay: Duration::from_secs(30),
+            tolerance: Ratio::fraction(0.1),
+            at_max: Duration::from_secs(60),
+        }
+    }
 }
 
 /// `p99 < 250ms`, for all traffic or a part of it.

@@ -365,6 +365,7 @@ pub(super) static EXPECT: Shape = Shape::Kinds {
         ("deploy", &super::deploy::DEPLOY_EXPECTATION),
         ("spread", &super::deploy::SPREAD_EXPECTATION),
         ("alert", &super::alert::ALERT_EXPECTATION),
+        ("autoscale", &super::autoscale::AUTOSCALE_EXPECTATION),
     ])),
 };
 

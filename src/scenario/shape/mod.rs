@@ -5,6 +5,7 @@
 //! description itself, a file for each part. What depends on more than one place in the file is for `lower`.
 
 mod alert;
+mod autoscale;
 mod balance;
 mod capacity;
 mod check;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{guardian, guardian_leaves, needed};
+use super::{guardian, guardian_leaves, leader, needed};
 use crate::scenario::units::Size;
 use crate::scenario::{Direction, FaultKind, Reach, StressPlace};
 
@@ -41,19 +41,23 @@ pub fn rbac() -> String {
         },
     ];
     let mut all = needed(Reach::Auto, &every);
-    all.extend([guardian(), guardian_leaves()]);
+    all.extend([guardian(), guardian_leaves(), leader()]);
     let rules = |namespaced: bool| {
-        let mut rules: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+        type Of<'a> = (&'a str, &'a str, Option<(&'a str, &'a str)>);
+        let mut rules: BTreeMap<Of, BTreeSet<&str>> = BTreeMap::new();
         for p in all.iter().filter(|p| p.namespaced == namespaced) {
             rules
-                .entry((p.group, p.resource))
+                .entry((p.group, p.resource, p.only))
                 .or_default()
                 .insert(p.verb);
         }
-        let rule = |((group, resource), verbs): ((&str, &str), BTreeSet<&str>)| {
+        let rule = |((group, resource, only), verbs): (Of, BTreeSet<&str>)| {
             let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+            let only = only.map_or(String::new(), |(_, name)| {
+                format!("resourceNames: [{name}], ")
+            });
             format!(
-                "  - {{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [{verbs}]}}\n"
+                "  - {{apiGroups: [\"{group}\"], resources: [\"{resource}\"], {only}verbs: [{verbs}]}}\n"
             )
         };
         rules.into_iter().map(rule).collect::<String>()
@@ -81,7 +85,8 @@ metadata: {name: squall, namespace: shop}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: squall}
 subjects: [{kind: ServiceAccount, name: squall, namespace: shop}]
 ---
-# Nodes are not in a namespace: cordon and drain change them, everything else only reads them.
+# Nodes are not in a namespace: cordon and drain change them, everything else only reads them. The lease tells when
+# the cluster's controllers begin anew, for `expect: autoscale`.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: squall-shop}

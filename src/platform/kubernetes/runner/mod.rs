@@ -45,6 +45,7 @@ const GONE: Duration = Duration::from_secs(75);
 /// The calls that starting, watching and removing a runner take.
 fn calls() -> Vec<Permission> {
     let call = |group, resource, verb| Permission {
+        only: None,
         namespaced: true,
         elsewhere: None,
         group,
