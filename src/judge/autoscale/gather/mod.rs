@@ -170,7 +170,7 @@ impl Statuses {
         }
         let last = self.last.replace(facts.clone());
         let same = |key: &&str| last.as_ref().and_then(|l| l.get(*key)) == facts.get(*key);
-        if !facts.contains_key("conditions") || (last.is_some() && STATUS.iter().all(|k| same(k))) {
+        if !facts.contains_key("conditions") || (last.is_some() && STATUS.iter().all(same)) {
             return;
         }
         let late = object.change == ObjectChange::Present;
