@@ -237,7 +237,7 @@ pub const CASES: &[Case] = &[
     structural(BASE_LOCAL, "  kubernetes: { service: front, namespace: shop }\ntraffic:\n  browse:\n    arrivals: { rate: 50/s, hold: 10s }\n    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\nfaults: [ { at: 5s, pod-kill: { namespaces: db } } ]\nguard: { namespaces: [shop, db] }\nexpect: [ errors < 1% ]\n", 13, 33, "unknown key `namespaces`", "did you mean `namespace`?"),
     // Alerts.
     structural("guard:", "observe: { alertmanger: http://x }\nguard:", 19, 12, "unknown key `alertmanger`", "did you mean `alertmanager`?"),
-    structural("guard:", "observe: {}\nguard:", 19, 1, "names none of alertmanager, prometheus", "at least one"),
+    structural("guard:", "observe: {}\nguard:", 19, 1, "`observe` is empty", "at least one"),
     structural("guard:", "observe: { prometheus: localhost:9090 }\nguard:", 19, 24, "is not a URL", "https://"),
     structural("guard:", "observe: { prometheus: { url: http://x, token: y } }\nguard:", 19, 41, "unknown key `token`", "Bearer"),
     semantic("guard:", "observe: { prometheus: http://x/?y }\nguard:", 19, 24, "no query and no fragment", "scheme, host"),
