@@ -152,7 +152,7 @@ up)
   wait_for 30 etcd inns kcp curl -sf http://127.0.0.1:2379/health
   apiserver
   start kcp controller-manager $BIN/kube-controller-manager --kubeconfig=$S/kubeconfig --authentication-kubeconfig=$S/kubeconfig \
-    --authorization-kubeconfig=$S/kubeconfig --leader-elect-resource-lock=leases --service-account-private-key-file=$S/pki/sa.key --root-ca-file=$S/pki/ca.crt \
+    --authorization-kubeconfig=$S/kubeconfig --leader-elect-resource-lock=leases --leader-elect-lease-duration=10m --leader-elect-renew-deadline=9m --service-account-private-key-file=$S/pki/sa.key --root-ca-file=$S/pki/ca.crt \
     --cluster-cidr=10.244.0.0/16 --node-monitor-grace-period=10s --horizontal-pod-autoscaler-sync-period=${HPA_SYNC:-5s} --cert-dir=$S/pki
   start kcp scheduler $BIN/kube-scheduler --kubeconfig=$S/kubeconfig --authentication-kubeconfig=$S/kubeconfig \
     --authorization-kubeconfig=$S/kubeconfig --leader-elect=false --cert-dir=$S/pki

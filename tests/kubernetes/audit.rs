@@ -53,8 +53,10 @@ fn an_audit_finds_what_would_break_and_nothing_once_it_is_mended() {
 
         budget(&bed, ns, "web", "web", json!(1));
         bed.kubectl(&["-n", ns, "delete", "poddisruptionbudget", "old"]);
-        // One on each node, by force: where the scheduler puts them is not what is tried here.
-        let apart = json!({"spec": {"replicas": 2, "template": {"spec": {"affinity": {"podAntiAffinity": {
+        // One on each node, by force: where the scheduler puts them is not what is tried here. The old one must go
+        // before its node can take a new one.
+        let room = json!({"rollingUpdate": {"maxUnavailable": 1}});
+        let apart = json!({"spec": {"replicas": 2, "strategy": room, "template": {"spec": {"affinity": {"podAntiAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname",
                 "labelSelector": {"matchLabels": {"app": "web"}}}]}}}}}});
         let apart = apart.to_string();
