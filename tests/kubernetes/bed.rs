@@ -66,18 +66,20 @@ pub fn bed() -> Bed {
             std::env::var("SQUALL_TESTBED_STATE").unwrap_or("/var/lib/squall-testbed".into());
         Path::new(&state).join("kubeconfig")
     });
-    // A test that failed may have left it stopped.
+    // What a test that failed may have left: the API server stopped, a node without power or out of service.
     script("apiserver-start.sh", &[]);
     // This thread, and those it makes, are in the client's network namespace from here on.
     let net = std::fs::File::open("/run/netns/kcp").expect("the client's network namespace");
     let kind = Some(rustix::thread::LinkNameSpaceType::Network);
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&net), kind)
         .expect("entering it");
-    Bed {
+    let bed = Bed {
         kubeconfig: kubeconfig.clone(),
         namespaces: Default::default(),
         _alone: alone,
-    }
+    };
+    bed.heal_nodes();
+    bed
 }
 
 impl Drop for Bed {
@@ -93,6 +95,22 @@ impl Drop for Bed {
 }
 
 impl Bed {
+    /// Every node ready, and in service.
+    fn heal_nodes(&self) {
+        let nodes = self.json(&["get", "nodes"]);
+        for node in nodes["items"].as_array().unwrap() {
+            let name = node["metadata"]["name"].as_str().unwrap();
+            let conditions = node["status"]["conditions"].as_array().unwrap();
+            let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+            if !conditions.iter().any(ready) {
+                script("node-up.sh", &[name]);
+            }
+            if node["spec"]["unschedulable"] == true {
+                self.kubectl(&["uncordon", name]);
+            }
+        }
+    }
+
     pub fn kubectl(&self, args: &[&str]) -> String {
         let out = Command::new("kubectl")
             .args(args)
