@@ -31,17 +31,23 @@ cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --quiet
 cargo test --locked --quiet --no-fail-fast
 
-# Against a real Kubernetes: in CI always, elsewhere where SQUALL_TESTBED=1 asks (root on Debian; Kubernetes is built from
-# Debian's source package on the first run, 6 minutes, and kept in ~/.cache/squall). The runner has told them as ignored above.
+# Against a real Kubernetes: in CI, and where SQUALL_TESTBED=1 asks (root on Debian; Kubernetes is built from Debian's source
+# package on the first run, 6 minutes, and kept in ~/.cache/squall). Above, the runner has told these tests as ignored.
 cluster() { cargo test --locked --quiet --test kubernetes --no-fail-fast -- --include-ignored "$@"; }
 if [ "${SQUALL_TESTBED:-${CI:+1}}" != 1 ]; then
-  echo "SKIPPED: the tests against a real Kubernetes cluster (told as ignored above); SQUALL_TESTBED=1 runs them (root on Debian, 25 minutes)"
+  echo "SKIPPED: the tests against a real Kubernetes cluster (told as ignored above); SQUALL_TESTBED=1 runs them (root on Debian, 45 minutes)"
   exit 0
+fi
+# CI has an hour for everything: what takes longest there is run where somebody asks for all by name.
+leave_out=()
+if [ "${SQUALL_TESTBED:-}" != 1 ]; then
+  leave_out=(--skip deploy:: --skip autoscale::)
+  echo "SKIPPED in CI for their time (17 minutes): the cluster tests deploy:: and autoscale::; SQUALL_TESTBED=1 runs them"
 fi
 deploy/testbed/build.sh
 output=$(mktemp)
-trap 'rm -f "$output"; deploy/testbed/down.sh' EXIT
-if ! cluster 2>&1 | tee "$output"; then
+trap 'rm -f "$output"; deploy/testbed/down.sh >/dev/null' EXIT
+if ! cluster "${leave_out[@]}" 2>&1 | tee "$output"; then
   # A cluster of three machines' programs on two cores now and then stalls for seconds. One more try, by name and told as
   # what it is; what fails twice fails.
   mapfile -t failed < <(sed -n '/^failures:$/,$s/^    \([a-z0-9_:]\+\)$/\1/p' "$output" | sort -u)
