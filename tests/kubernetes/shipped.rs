@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, script};
+use crate::bed::{Bed, script, until};
 use crate::harness::with_bed;
 
 /// The shop of `deploy/kubernetes/shop`, from the binary under test.
@@ -65,6 +65,30 @@ fn shop_with(bed: &Bed, defects: &[&str]) {
         "deployment/front",
         "--timeout=90s",
     ]);
+    // What is still ending would be in the run's first seconds.
+    until("four pods of the front", || pods(bed, "app=front") == 4);
+}
+
+fn pods(bed: &Bed, label: &str) -> usize {
+    let pods = bed.kubectl(&["-n", "shop", "get", "pods", "-l", label, "-o", "name"]);
+    pods.lines().count()
+}
+
+/// The shop's pods made anew, on all nodes: where a node was drained they are all elsewhere.
+fn spread_out(bed: &Bed) {
+    bed.kubectl(&["-n", "shop", "delete", "pods", "--all"]);
+    for name in ["front", "catalog", "cart"] {
+        let deployment = format!("deployment/{name}");
+        let wait = [
+            "-n",
+            "shop",
+            "rollout",
+            "status",
+            &deployment,
+            "--timeout=90s",
+        ];
+        bed.kubectl(&wait);
+    }
 }
 
 #[test]
@@ -107,12 +131,14 @@ fn pod_kill() {
 fn node_drain() {
     with_bed(|bed| async move {
         shop_with(&bed, &["no-drain"]);
+        spread_out(&bed);
         let (code, result) = run(&bed, "node-drain.yaml");
         assert_eq!(code, 1);
         let failed = &result["summary"]["faults"][0]["failed_requests"];
         assert!(failed.as_u64().unwrap() > 0, "{failed}");
 
         shop_with(&bed, &[]);
+        spread_out(&bed);
         let (code, result) = run(&bed, "node-drain.yaml");
         assert_eq!(code, 0, "{:#}", result["verdicts"]);
         let fault = &result["summary"]["faults"][0];
@@ -134,6 +160,7 @@ fn node_drain() {
 fn node_loss() {
     with_bed(|bed| async move {
         shop_with(&bed, &[]);
+        spread_out(&bed);
         let (code, result) = run(&bed, "node-loss.yaml");
         let fault = &result["summary"]["faults"][0];
         let after = |what: &str| {

@@ -229,8 +229,8 @@ fn after(analysis: &Analysis<'_>, gathered: &Gathered, steps: &[Step]) -> Vec<(u
         let steps = seconds.flat_map(|s| self::steps(s));
         steps
             .filter_map(|(step, _)| step.instances.get(&pod.name))
-            .map(|n| n.answered + n.failed)
-            .sum::<u64>()
+            .map(|n| n.answered.saturating_add(n.failed))
+            .fold(0, u64::saturating_add)
     };
     let alive = ready
         .into_iter()

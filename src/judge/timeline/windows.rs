@@ -111,9 +111,9 @@ fn frame(timeline: &Timeline<'_>, bounds: usize) -> Vec<Window> {
             }
         }
         let start = windows.last().map_or(start, |w| w.end_us);
-        let due = interval.second.steps.iter().map(|step| step.due);
+        let nothing_due = interval.second.steps.iter().all(|step| step.due == 0);
         // What is left of the last second, when all of the schedule has been sent, is no time that tells anything.
-        if end.saturating_sub(start) < 500_000 && due.sum::<u64>() == 0 && !windows.is_empty() {
+        if end.saturating_sub(start) < 500_000 && nothing_due && !windows.is_empty() {
             continue;
         }
         windows.push(empty(start, end, false));
