@@ -61,14 +61,7 @@ fn an_audit_finds_what_would_break_and_nothing_once_it_is_mended() {
                 "labelSelector": {"matchLabels": {"app": "web"}}}]}}}}}});
         let apart = apart.to_string();
         bed.kubectl(&["-n", ns, "patch", "deployment", "web", "-p", &apart]);
-        bed.kubectl(&[
-            "-n",
-            ns,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=90s",
-        ]);
+        bed.rolled_out(ns, "deployment/web", 90);
         let (code, found, _) = audit(&bed, ns);
         assert_eq!((code, found.as_slice()), (0, &[][..]));
 

@@ -167,14 +167,13 @@ impl Bed {
         self.apply(&serde_json::json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}));
-        self.kubectl(&[
-            "-n",
-            namespace,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=90s",
-        ]);
+        self.rolled_out(namespace, "deployment/web", 90);
+    }
+
+    /// Waits until a workload is rolled out, for so many seconds at most.
+    pub fn rolled_out(&self, namespace: &str, workload: &str, seconds: u32) {
+        let timeout = format!("--timeout={seconds}s");
+        self.kubectl(&["-n", namespace, "rollout", "status", workload, &timeout]);
     }
 
     /// Gives the nodes the image [`DEMO`].

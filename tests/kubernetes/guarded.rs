@@ -47,14 +47,7 @@ fn bystander(bed: &Bed, ns: &str) {
                 "containers": [{"name": "db", "image": IMAGE, "imagePullPolicy": "Never",
                     "command": ["/bin/sh", "-c", SERVE],
                     "readinessProbe": {"httpGet": {"path": "/index.html", "port": 8080}, "periodSeconds": 1}}]}}}}));
-    bed.kubectl(&[
-        "-n",
-        ns,
-        "rollout",
-        "status",
-        "deployment/db",
-        "--timeout=90s",
-    ]);
+    bed.rolled_out(ns, "deployment/db", 90);
 }
 
 fn replicas(bed: &Bed, ns: &str) -> Value {
@@ -254,14 +247,7 @@ fn what_is_critical_to_the_system_is_left_alone() {
             r#"{{"spec": {{"template": {{"spec": {{"priorityClassName": "{class}"}}}}}}}}"#
         );
         bed.kubectl(&["-n", ns, "patch", "deployment", "web", "-p", &patch]);
-        bed.kubectl(&[
-            "-n",
-            ns,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=90s",
-        ]);
+        bed.rolled_out(ns, "deployment/web", 90);
         until("the old pod to be gone", || bed.uids(ns).len() == 1);
         let before = bed.uids(ns);
         let kill = FaultKind::PodKill {

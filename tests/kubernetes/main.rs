@@ -290,14 +290,7 @@ fn workloads_are_scaled_rolled_and_put_back() {
         says(&error, &["changed already", "nothing was done"]);
         run.platform.undo(&undo).await.expect("undo");
         assert_eq!(web()["spec"]["replicas"], 3);
-        bed.kubectl(&[
-            "-n",
-            ns,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=60s",
-        ]);
+        bed.rolled_out(ns, "deployment/web", 60);
 
         let image =
             |w: &serde_json::Value| w["spec"]["template"]["spec"]["containers"][0]["image"].clone();
@@ -332,14 +325,7 @@ fn workloads_are_scaled_rolled_and_put_back() {
             web()["spec"]["template"]["spec"],
             before["spec"]["template"]["spec"]
         );
-        bed.kubectl(&[
-            "-n",
-            ns,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=60s",
-        ]);
+        bed.rolled_out(ns, "deployment/web", 60);
 
         let before = bed.uids(ns);
         let name = run
@@ -354,14 +340,7 @@ fn workloads_are_scaled_rolled_and_put_back() {
             .await
             .expect("restart");
         assert_eq!(undo, None);
-        bed.kubectl(&[
-            "-n",
-            ns,
-            "rollout",
-            "status",
-            "deployment/web",
-            "--timeout=60s",
-        ]);
+        bed.rolled_out(ns, "deployment/web", 60);
         until("the old pods to be gone", || {
             bed.uids(ns).iter().all(|uid| !before.contains(uid))
         });
@@ -580,14 +559,7 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
             let name = fault.name();
             // The one before may still be settling.
             until("the Deployment to be settled", || {
-                bed.kubectl(&[
-                    "-n",
-                    ns,
-                    "rollout",
-                    "status",
-                    "deployment/web",
-                    "--timeout=90s",
-                ]);
+                bed.rolled_out(ns, "deployment/web", 90);
                 true
             });
             // And the watches may be behind what kubectl has seen meanwhile.

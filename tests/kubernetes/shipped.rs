@@ -57,14 +57,7 @@ fn shop_with(bed: &Bed, defects: &[&str]) {
         "-p",
     ];
     bed.kubectl(&[&front[..], &[&patch]].concat());
-    bed.kubectl(&[
-        "-n",
-        "shop",
-        "rollout",
-        "status",
-        "deployment/front",
-        "--timeout=90s",
-    ]);
+    bed.rolled_out("shop", "deployment/front", 90);
     // What is still ending would be in the run's first seconds.
     until("four pods of the front", || pods(bed, "app=front") == 4);
 }
@@ -79,15 +72,7 @@ fn spread_out(bed: &Bed) {
     bed.kubectl(&["-n", "shop", "delete", "pods", "--all"]);
     for name in ["front", "catalog", "cart"] {
         let deployment = format!("deployment/{name}");
-        let wait = [
-            "-n",
-            "shop",
-            "rollout",
-            "status",
-            &deployment,
-            "--timeout=90s",
-        ];
-        bed.kubectl(&wait);
+        bed.rolled_out("shop", &deployment, 90);
     }
 }
 

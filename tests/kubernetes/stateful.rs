@@ -23,14 +23,7 @@ fn web(bed: &Bed, ns: &str, replicas: u32) {
                     "readinessProbe": {"httpGet": {"path": "/index.html", "port": "http"}, "periodSeconds": 1}}]}}}}));
     bed.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": ns},
         "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}));
-    bed.kubectl(&[
-        "-n",
-        ns,
-        "rollout",
-        "status",
-        "statefulset/web",
-        "--timeout=90s",
-    ]);
+    bed.rolled_out(ns, "statefulset/web", 90);
 }
 
 #[test]
