@@ -1,6 +1,7 @@
 //! One thing found out, before it becomes a verdict.
 
 use super::Ruling;
+use super::analysis::Analysis;
 
 /// One thing found out about one injection, or one rollout.
 #[derive(Debug)]
@@ -31,5 +32,25 @@ impl Finding {
             because,
             missing: Some(missing.into()),
         }
+    }
+
+    /// A pass that the whole run puts in doubt, cut short or with a saturated generator, is none.
+    pub fn doubt(&mut self, analysis: &Analysis<'_>) {
+        if self.ruling != Ruling::Pass {
+            return;
+        }
+        let (why, missing) = if let Some(cut) = analysis.cut_short() {
+            (cut.clone(), format!("the rest of the run: {cut}"))
+        } else if let Some(why) = &analysis.generator.summary.saturated {
+            (
+                format!("the generator was saturated: {why}"),
+                "a run whose generator keeps its schedule".to_string(),
+            )
+        } else {
+            return;
+        };
+        self.ruling = Ruling::Inconclusive;
+        self.because = format!("{}; but {why}", self.because);
+        self.missing = Some(missing);
     }
 }

@@ -1,6 +1,7 @@
 //! `recovery`: after each fault the service is well again in time, the dead are let go and replaced, and a graceful
 //! stop costs nothing.
 
+use super::Verdict;
 use super::analysis::Analysis;
 use super::bounds::{Excess, Losses, excess};
 use super::finding::Finding;
@@ -11,7 +12,6 @@ use super::restore::criteria;
 use super::timeline::micros as micros_of;
 use super::trace::{Trace, Windows, trace};
 use super::words::{count, counted, list, micros};
-use super::{Ruling, Verdict};
 use crate::record::Micros;
 use crate::scenario::units::format_duration;
 use crate::scenario::{Effect, RecoveryExpectation, Target};
@@ -80,7 +80,7 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &RecoveryExpectation) -> 
         Some((i, finding)) => (Some(i), finding),
         None => passed(&context),
     };
-    doubt(&context, &mut finding);
+    finding.doubt(context.analysis);
     if !traces.is_empty()
         && let Some(without) = analysis.not_injected()
     {
@@ -399,24 +399,4 @@ fn graceful(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
             "a longer time before the fault",
         )),
     }
-}
-
-/// What the whole run puts in doubt.
-fn doubt(c: &Context<'_>, finding: &mut Finding) {
-    if finding.ruling != Ruling::Pass {
-        return;
-    }
-    let (why, missing) = if let Some(cut) = c.analysis.cut_short() {
-        (cut.clone(), format!("the rest of the run: {cut}"))
-    } else if let Some(why) = &c.analysis.generator.summary.saturated {
-        (
-            format!("the generator was saturated: {why}"),
-            "a run whose generator keeps its schedule".to_string(),
-        )
-    } else {
-        return;
-    };
-    finding.ruling = Ruling::Inconclusive;
-    finding.because = format!("{}; but {why}", finding.because);
-    finding.missing = Some(missing);
 }

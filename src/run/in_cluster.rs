@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Finished, Options, RunError, folder, pack, plan};
+use super::{Finished, Options, RunError, folder, pack, plan, runtime};
 use crate::platform::PlatformError;
 use crate::platform::kubernetes::runner::{self, Bundle, Pod, Runner, Told};
 use crate::scenario::{KubernetesTarget, Scenario, Target};
@@ -68,12 +68,7 @@ pub fn run_in_cluster(
         args: arguments(&scenario, remote),
         deadline_s: (scenario.duration() + BESIDE + HOLD).as_secs(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| RunError::Aborted(format!("cannot start a runtime: {e}")))?;
-    let conduct = conduct(target, &pod, &bundle, remote);
-    let (packed, code) = runtime.block_on(conduct)?;
+    let (packed, code) = runtime()?.block_on(conduct(target, &pod, &bundle, remote))?;
     let finished = match packed {
         Some(packed) => Some(unpacked(&scenario, &options, &packed)?),
         None => None,
@@ -161,7 +156,7 @@ async fn conduct(
     bundle: &Bundle,
     remote: &InCluster,
 ) -> Result<(Option<Vec<u8>>, i32), RunError> {
-    let mut interrupts = super::hold::signals()?;
+    let mut interrupts = super::interrupts::signals()?;
     let mut runner = Runner::connect(target, bundle).await?;
     let outcome = drive(&mut runner, pod, bundle, &mut interrupts).await;
     if remote.keep {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::RunError;
 
@@ -76,6 +76,14 @@ impl Interrupts {
     }
 }
 
+/// The signals that end a run in order, by name, as often as they come.
+pub fn signals() -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
+    let mut signals = Signals::open().map_err(|e| RunError::Aborted(format!("no signals: {e}")))?;
+    let (tx, rx) = mpsc::unbounded_channel();
+    tokio::spawn(async move { while tx.send(signals.next().await).is_ok() {} });
+    Ok(rx)
+}
+
 /// The signals that end a run in order.
 struct Signals {
     int: Signal,
@@ -92,6 +100,15 @@ impl Signals {
         })
     }
 
+    /// The next one's name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.int.recv() => "Ctrl-C",
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.hup.recv() => "SIGHUP",
+        }
+    }
+
     /// The first signal asks for an orderly end; a second one ends the program at once: the instances die with it,
     /// and the ledger holds what else there is to undo.
     async fn hear(
@@ -100,11 +117,7 @@ impl Signals {
         outliving: Arc<Mutex<Arc<AtomicUsize>>>,
     ) {
         loop {
-            let name = tokio::select! {
-                _ = self.int.recv() => "Ctrl-C",
-                _ = self.term.recv() => "SIGTERM",
-                _ = self.hup.recv() => "SIGHUP",
-            };
+            let name = self.next().await;
             if told.borrow().is_none() {
                 told.send_replace(Some(name.into()));
                 continue;

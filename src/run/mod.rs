@@ -123,12 +123,7 @@ fn run_one(
     let seed = *scenario.seed.get_or_insert_with(host::random_seed);
     plan::check(&scenario)?;
     let dir = folder::create(&scenario, &options)?;
-    // On one thread, so that nothing which the platform spawns outlives a thread that is gone before the run.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| RunError::Aborted(format!("cannot start a runtime: {e}")))?;
-    let undo_failures = runtime.block_on(conduct::conduct(
+    let undo_failures = runtime()?.block_on(conduct::conduct(
         Arc::new(scenario),
         seed,
         &dir,
@@ -136,6 +131,14 @@ fn run_one(
         interrupts,
     ))?;
     finish(dir, undo_failures)
+}
+
+/// On one thread, so that nothing which a platform spawns outlives a thread that is gone before the run.
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| RunError::Aborted(format!("cannot start a runtime: {e}")))
 }
 
 /// Reads the record back, judges it and writes the pages.

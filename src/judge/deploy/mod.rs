@@ -9,7 +9,7 @@ use super::impact::tail;
 use super::injection::Injection;
 use super::timeline::micros as micros_of;
 use super::words::{count, counted, list, micros};
-use super::{Evidence, Ruling, Verdict};
+use super::{Evidence, Verdict};
 use crate::record::Micros;
 use crate::scenario::DeployExpectation;
 use crate::scenario::units::format_duration;
@@ -84,7 +84,7 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &DeployExpectation) -> Ve
         Some((i, finding)) => (Some(i), finding),
         None => passed(analysis, &studies),
     };
-    doubt(analysis, &mut finding);
+    finding.doubt(analysis);
     Verdict {
         oracle: "deploy".into(),
         expectation: format!("deploy within {}", format_duration(expected.within)),
@@ -216,26 +216,6 @@ fn passed(analysis: &Analysis<'_>, studies: &[Study<'_>]) -> (Option<usize>, Fin
         because = format!("{n} cost nothing; longest: {because}");
     }
     (Some(slowest), Finding::pass(because))
-}
-
-/// What the whole run puts in doubt.
-fn doubt(analysis: &Analysis<'_>, finding: &mut Finding) {
-    if finding.ruling != Ruling::Pass {
-        return;
-    }
-    let (why, missing) = if let Some(cut) = analysis.cut_short() {
-        (cut.clone(), format!("the rest of the run: {cut}"))
-    } else if let Some(why) = &analysis.generator.summary.saturated {
-        (
-            format!("the generator was saturated: {why}"),
-            "a run whose generator keeps its schedule".to_string(),
-        )
-    } else {
-        return;
-    };
-    finding.ruling = Ruling::Inconclusive;
-    finding.because = format!("{}; but {why}", finding.because);
-    finding.missing = Some(missing);
 }
 
 /// Whether more failed than before: so many of all that ended, of which so many at most had no answer.

@@ -77,7 +77,7 @@ impl Guardian {
         let of = lease.owner().await;
         let name = job_name(&of.uid);
         let args = arguments(namespace, &of.name, &of.uid, calls);
-        let (kind, job) = (job_kind(), self.job(&args));
+        let (kind, job) = (job_kind(), json!({"spec": self.job(&args)}));
         owned::create(cluster, owner, &kind, (namespace, &name), &job).await?;
         let began = Instant::now();
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);

@@ -58,12 +58,12 @@ impl Kind {
     }
 }
 
-/// The object as it is sent: its kind, its name, and the run it belongs to.
+/// The object as it is sent: its content, kind and name, and what it belongs to.
 fn owned(
     kind: &Kind,
     namespace: &str,
     name: &str,
-    spec: &Value,
+    content: &Value,
     owner: Option<&OwnerReference>,
 ) -> Value {
     let mut object = json!({
@@ -72,25 +72,28 @@ fn owned(
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "squall"},
+            "labels": {MANAGED_BY: "squall"},
         },
-        "spec": spec,
     });
+    if let (Some(object), Some(content)) = (object.as_object_mut(), content.as_object()) {
+        object.extend(content.clone());
+    }
     if let Some(owner) = owner {
         object["metadata"]["ownerReferences"] = json!([owner]);
     }
     object
 }
 
-/// Creates an object for the run. One of that name is there already only if a fault is not undone: an error.
+/// Creates an object for the run, and gives it as the cluster has it. `content` is what stands beside its metadata. One
+/// of that name is there already only if a fault is not undone: an error.
 pub async fn create(
     cluster: &Cluster,
     owner: &RunOwner,
     kind: &Kind,
     (namespace, name): (&str, &str),
-    spec: &Value,
-) -> Result<(), PlatformError> {
-    let object = owned(kind, namespace, name, spec, owner.run_owner().as_ref());
+    content: &Value,
+) -> Result<DynamicObject, PlatformError> {
+    let object = owned(kind, namespace, name, content, owner.run_owner().as_ref());
     let object: DynamicObject = serde_json::from_value(object)
         .map_err(|e| PlatformError::Failed(format!("{} {name}: {e}", kind.kind)))?;
     let api = kind.api(cluster, namespace);
@@ -101,17 +104,16 @@ pub async fn create(
     };
     let created = async {
         match api.create(&params, &object).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            other => other.map(|_| true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            other => other.map(Some),
         }
     };
-    if cluster.call(&doing, created).await? {
-        return Ok(());
-    }
-    Err(PlatformError::Refused(format!(
-        "{} {name} is there already, of a fault that is not undone: nothing was done",
-        kind.kind
-    )))
+    cluster.call(&doing, created).await?.ok_or_else(|| {
+        PlatformError::Refused(format!(
+            "{} {name} is there already, of a fault that is not undone: nothing was done",
+            kind.kind
+        ))
+    })
 }
 
 /// The object as it is now.

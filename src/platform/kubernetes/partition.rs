@@ -158,10 +158,11 @@ impl Faults {
             let peers = pods.iter().filter(|p| !labels.is_empty() && has(p, labels));
             peers.filter_map(address).collect()
         };
-        let spec = policy(&cut, &victim.uid, &peers(cut.from), &peers(cut.to));
+        let policy = policy(&cut, &victim.uid, &peers(cut.from), &peers(cut.to));
+        let policy = json!({"spec": policy});
         let name = policy_name(&victim.uid);
         let at = (self.namespace.as_str(), name.as_str());
-        owned::create(&self.cluster, &self.owner, &policy_kind(), at, &spec).await?;
+        owned::create(&self.cluster, &self.owner, &policy_kind(), at, &policy).await?;
         let place = Place {
             kind: "Pod".into(),
             namespace: Some(self.namespace.clone()),

@@ -7,15 +7,14 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
-use kube::api::{
-    ApiResource, AttachParams, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions,
-};
+use kube::api::{AttachParams, DeleteParams, DynamicObject, ListParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 
 use super::api::Cluster;
 use super::exec::{Exec, outcome};
+use super::owned::{self, Kind, RunOwner};
 use super::permissions::{self, Permission};
 use super::pods::why_not_ready;
 use crate::platform::PlatformError;
@@ -82,6 +81,8 @@ pub struct Runner {
     namespace: String,
     name: String,
     uid: String,
+    /// The Job, which all else belongs to.
+    owner: RunOwner,
     /// Its pod, once there is one that runs.
     pod: String,
     lines: Option<tokio::sync::mpsc::Receiver<String>>,
@@ -120,6 +121,7 @@ impl Runner {
             namespace,
             name: format!("squall-run-{now:x}"),
             uid: String::new(),
+            owner: RunOwner::default(),
             pod: String::new(),
             lines: None,
         })
@@ -137,16 +139,21 @@ impl Runner {
 
     /// Creates Job and files, and returns once the pod runs. What was created before an error is there to be removed.
     pub async fn start(&mut self, pod: &Pod, bundle: &Bundle) -> Result<(), PlatformError> {
-        let job = manifest::job(&self.name, pod, bundle);
-        let job = self
-            .create("batch/v1", "Job", "jobs", json!({"spec": job}))
-            .await?;
+        let job = json!({"spec": manifest::job(&self.name, pod, bundle)});
+        let job = self.create(("batch/v1", "Job", "jobs"), &job).await?;
         self.uid = job.metadata.uid.unwrap_or_default();
-        self.create("v1", "ConfigMap", "configmaps", bundle.config())
-            .await?;
+        self.owner.set(OwnerReference {
+            api_version: "batch/v1".into(),
+            kind: "Job".into(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            ..OwnerReference::default()
+        });
+        let files = ("v1", "ConfigMap", "configmaps");
+        self.create(files, &bundle.config()).await?;
         if bundle.has_secrets() {
-            self.create("v1", "Secret", "secrets", bundle.secret())
-                .await?;
+            let secrets = ("v1", "Secret", "secrets");
+            self.create(secrets, &bundle.secret()).await?;
         }
         let began = Instant::now();
         loop {
@@ -168,51 +175,16 @@ impl Runner {
 
     async fn create(
         &self,
-        version: &str,
-        kind: &str,
-        plural: &str,
-        content: Value,
+        (api_version, kind, plural): (&str, &str, &str),
+        content: &Value,
     ) -> Result<DynamicObject, PlatformError> {
-        let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": self.name,
-            "namespace": self.namespace, "labels": {super::owned::MANAGED_BY: "squall"}}});
-        if !self.uid.is_empty() {
-            let owner = OwnerReference {
-                api_version: "batch/v1".into(),
-                kind: "Job".into(),
-                name: self.name.clone(),
-                uid: self.uid.clone(),
-                ..OwnerReference::default()
-            };
-            object["metadata"]["ownerReferences"] = json!([owner]);
-        }
-        if let (Some(object), Value::Object(content)) = (object.as_object_mut(), content) {
-            object.extend(content);
-        }
-        let failed =
-            |e: serde_json::Error| PlatformError::Failed(format!("{kind} {}: {e}", self.name));
-        let object: DynamicObject = serde_json::from_value(object).map_err(failed)?;
-        let (group, version) = version.split_once('/').unwrap_or(("", version));
-        let resource = ApiResource {
-            group: group.into(),
-            version: version.into(),
-            api_version: object
-                .types
-                .as_ref()
-                .map(|t| t.api_version.clone())
-                .unwrap_or_default(),
+        let kind = Kind {
+            api_version: api_version.into(),
             kind: kind.into(),
             plural: plural.into(),
         };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.cluster.client.clone(), &self.namespace, &resource);
-        let doing = format!("create {kind} {}", self.name);
-        let params = PostParams {
-            field_manager: Some("squall".into()),
-            ..PostParams::default()
-        };
-        self.cluster
-            .call(&doing, api.create(&params, &object))
-            .await
+        let at = (self.namespace.as_str(), self.name.as_str());
+        owned::create(&self.cluster, &self.owner, &kind, at, content).await
     }
 
     fn pods(&self) -> Api<v1::Pod> {
