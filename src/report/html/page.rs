@@ -97,9 +97,8 @@ pub(super) fn chip(ruling: Option<Ruling>) -> String {
     )
 }
 
-fn header(out: &mut String, run: &Judged<'_>) {
-    let s = run.summary;
-    let overall = run.overall();
+/// Opens the page's header: what it is about, how that came out, and a sentence on it.
+pub(super) fn title(out: &mut String, overall: Option<Ruling>, title: &str, about: Option<&str>) {
     let _ = write!(
         out,
         r#"<header class="{}"><div class="inner">
@@ -107,12 +106,18 @@ fn header(out: &mut String, run: &Judged<'_>) {
 <div class="title"><h1>{}</h1>{}</div>
 "#,
         class(overall),
-        esc(&s.scenario),
+        esc(title),
         chip(overall)
     );
-    if let Some(text) = &run.record.header.scenario.description {
+    if let Some(text) = about {
         let _ = writeln!(out, r#"<p class="about">{}</p>"#, esc(text));
     }
+}
+
+fn header(out: &mut String, run: &Judged<'_>) {
+    let s = run.summary;
+    let about = run.record.header.scenario.description.as_deref();
+    title(out, run.overall(), &s.scenario, about);
     let _ = writeln!(
         out,
         r#"<p class="facts"><span>{}</span><span>{} of traffic</span><span>seed {}</span><span>{}</span></p>"#,

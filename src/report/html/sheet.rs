@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::escape::esc;
-use super::page::{chip, class, close, figure, open, verdicts};
+use super::page::{close, figure, open, title, verdicts};
 use super::sections::{self, Cell};
 use crate::report::Sheet;
 use crate::report::terminal::quoted;
@@ -11,19 +11,12 @@ use crate::report::terminal::quoted;
 /// The page.
 pub(in crate::report) fn sheet(sheet: &Sheet) -> Result<String, String> {
     let mut out = open(&sheet.title, sheet.overall);
-    let _ = write!(
-        out,
-        r#"<header class="{}"><div class="inner">
-<p class="brand">squall</p>
-<div class="title"><h1>{}</h1>{}</div>
-"#,
-        class(sheet.overall),
-        esc(&sheet.title),
-        chip(sheet.overall)
+    title(
+        &mut out,
+        sheet.overall,
+        &sheet.title,
+        sheet.answer.as_deref(),
     );
-    if let Some(answer) = &sheet.answer {
-        let _ = writeln!(out, r#"<p class="about">{}</p>"#, esc(answer));
-    }
     let facts: Vec<String> = sheet.facts.iter().map(|f| esc(f)).collect();
     let facts = facts.join("</span><span>");
     let _ = writeln!(
