@@ -48,6 +48,7 @@ How it decides
   PASS takes enough requests: a percentile q takes n with q^n <= 0.05 (p99: 299, p99.9: 2,995), an error ratio r
   takes 3/r, since zero failures in n only shows that the ratio is below 3/n. With fewer, FAIL when so many bad
   ones among so few would be chance in less than one of twenty cases, else INCONCLUSIVE with the number needed.
+  Throughput is what was answered while requests were due, over that time: a backlog worked off later is none.
   The maximum is a fact about this run and no estimate. No answer at all fails every bound on latency.
   `during` reaches from an injection until the fault is undone, the service is well again and nothing that hung is
   left; it takes whole seconds, so that `before` and `after` hold nothing of a fault.
@@ -242,7 +243,8 @@ How it decides
   PASS when the interval lies below 1 + margin (10%, or 5 ms where that is more). FAIL when it lies above that and
   above the noise that the baseline shows against itself. Else INCONCLUSIVE, with the runs still needed.
   Errors alike: the difference of the shares, margin 0.1% of requests; PASS takes 3/margin requests of the candidate.
-  Runs that were cut short, damaged or whose generator was saturated are left out by name. Runs of different plans,
+  Runs that were cut short, damaged or whose generator was saturated are left out by name. A candidate whose arrivals
+  were dropped since it cannot keep up had less to do: it may FAIL, and is INCONCLUSIVE else. Runs of different plans,
   and a run given twice, are refused. Where a side fails clearly more, its latencies are not compared.
 
 How it can be wrong

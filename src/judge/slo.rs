@@ -182,9 +182,7 @@ fn value_of(c: &Context<'_>) -> Option<f64> {
     let slice = c.slice;
     match c.slo.bound.metric {
         Metric::Errors => (slice.ended() > 0).then(|| slice.failed() as f64 / slice.ended() as f64),
-        Metric::Throughput => {
-            (slice.seconds > 0.0).then(|| slice.answered() as f64 / slice.seconds)
-        }
+        Metric::Throughput => slice.throughput(),
         metric => latency_value(metric, slice.latency(c.slo.of)),
     }
 }
@@ -220,11 +218,18 @@ pub(super) fn shown(bound: &Bound, value: f64) -> (String, String) {
 /// What a value was taken over.
 fn basis(c: &Context<'_>, decision: &Decision) -> String {
     match c.slo.bound.metric {
-        Metric::Throughput => format!(
-            "{} answered in {}",
-            counted(c.slice.answered(), "request"),
-            micros((c.slice.seconds * 1e6) as u64)
-        ),
+        Metric::Throughput => {
+            let (answered, seconds) = c.slice.paced();
+            let later = match c.slice.answered().saturating_sub(answered) {
+                0 => String::new(),
+                later => format!(" ({} more when nothing was due any more)", count(later)),
+            };
+            format!(
+                "{} answered in {}{later}",
+                counted(answered, "request"),
+                micros((seconds * 1e6) as u64)
+            )
+        }
         Metric::Errors => format!(
             "{} ({} failed)",
             counted(decision.samples, "request"),

@@ -339,12 +339,14 @@ fn arithmetic(c: &Context<'_>) -> String {
             count(slice.ended()),
             percent(slice.failed() as f64 / slice.ended().max(1) as f64)
         ),
-        Metric::Throughput => format!(
-            "{} answered / {:.1} s = {}",
-            count(slice.answered()),
-            slice.seconds,
-            super::words::rate(slice.answered() as f64 / slice.seconds.max(1e-9))
-        ),
+        Metric::Throughput => {
+            let (answered, seconds) = slice.paced();
+            format!(
+                "{} answered / {seconds:.1} s = {}",
+                count(answered),
+                super::words::rate(answered as f64 / seconds.max(1e-9))
+            )
+        }
         _ => format!(
             "{} of {} requests ({}) were not {} {}",
             count(c.tally.bad),

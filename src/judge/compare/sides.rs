@@ -35,6 +35,9 @@ pub struct Digest {
     pub plan: Value,
     /// Why nothing may rest on it.
     pub unusable: Option<String>,
+    /// Why it had less to do than the schedule says: arrivals were dropped since so many were under way. What it shows is
+    /// too good, so that only what is bad may rest on it, and only where it is the candidate.
+    pub overloaded: Option<String>,
     /// Each step in numbers.
     pub parts: Vec<Part>,
 }
@@ -114,6 +117,7 @@ pub fn digest(name: &str, record: &Record, quantile: f64) -> Digest {
         }
     }
     let header = &record.header;
+    let (unusable, overloaded) = doubts(&timeline);
     Digest {
         name: name.into(),
         started: started(record),
@@ -123,7 +127,8 @@ pub fn digest(name: &str, record: &Record, quantile: f64) -> Digest {
             header.host.cores, header.host.cpu, header.version
         ),
         plan: plan(record),
-        unusable: unusable(&timeline),
+        unusable,
+        overloaded,
         parts,
     }
 }
@@ -144,18 +149,30 @@ fn plan(record: &Record) -> Value {
     })
 }
 
-/// Why nothing may rest on a run.
-fn unusable(timeline: &Timeline<'_>) -> Option<String> {
+/// Why nothing may rest on a run, and why only what is bad may.
+fn doubts(timeline: &Timeline<'_>) -> (Option<String>, Option<String>) {
+    if let Some(why) = broken(timeline) {
+        return (Some(why), None);
+    }
+    let generator = generator::assess(timeline);
+    let Some(why) = generator.summary.saturated else {
+        return (None, None);
+    };
+    match generator.slow || generator.local {
+        true => (Some(format!("its generator was saturated ({why})")), None),
+        false => (None, Some(why)),
+    }
+}
+
+/// Why a record tells of no whole run.
+fn broken(timeline: &Timeline<'_>) -> Option<String> {
     match timeline.ended {
         None => return Some("its record stops in the middle".into()),
         Some(Ended::Aborted { reason }) => return Some(format!("it was aborted ({reason})")),
         Some(Ended::Completed) => {}
     }
-    if let Some(damage) = timeline.record.damage.first() {
-        return Some(format!("its record is damaged ({damage})"));
-    }
-    let saturated = generator::assess(timeline).summary.saturated;
-    saturated.map(|why| format!("its generator was saturated ({why})"))
+    let damage = timeline.record.damage.first();
+    damage.map(|damage| format!("its record is damaged ({damage})"))
 }
 
 /// Sorts runs into what counts and what does not. Refuses runs of different plans and a run given twice: what would
@@ -185,7 +202,13 @@ pub fn sides(
         }
     }
     known(&all, wanted)?;
-    Ok((side(baseline, wanted), side(candidate, wanted)))
+    // A baseline with less to do than its schedule says looks too good to compare with.
+    let baseline = baseline.into_iter().map(|mut run| {
+        let overloaded = run.overloaded.take();
+        run.unusable = run.unusable.or(overloaded);
+        run
+    });
+    Ok((side(baseline.collect(), wanted), side(candidate, wanted)))
 }
 
 fn known(all: &[&Digest], wanted: &Wanted) -> Result<(), Refused> {

@@ -84,6 +84,7 @@ fn digests(name: &str, runs: Vec<RunFigure>, steps: &[&str]) -> Vec<Digest> {
         machine: "2 cores".into(),
         plan: serde_json::json!({ "traffic": { "browse": { "rate": "100/s" } } }),
         unusable: None,
+        overloaded: None,
         parts: steps
             .iter()
             .map(|step| Part {
@@ -168,6 +169,44 @@ fn runs_that_cannot_be_used_are_left_out_by_name() {
     let compared = all_of(none, cand);
     assert_eq!(compared.verdicts.len(), 1);
     assert_eq!(compared.verdicts[0].verdict, Ruling::Inconclusive);
+}
+
+#[test]
+fn a_candidate_that_cannot_keep_up_fails_all_the_same_and_never_passes() {
+    let overload = |runs: &mut [Digest]| {
+        for run in runs {
+            run.overloaded = Some("30% of arrivals were dropped".into());
+        }
+    };
+    let (base, cand) = simulated(3, 5, 100_000.0, 2.0, 0.02);
+    let (base, mut cand) = (digests("a", base, &["x"]), digests("b", cand, &["x"]));
+    overload(&mut cand);
+    let worse = all_of(base.clone(), cand.clone()).verdicts;
+    assert_eq!(worse[0].verdict, Ruling::Fail, "{}", worse[0].because);
+    let facts = format!("{:?}", worse[0].evidence);
+    assert!(
+        facts.contains(&format!("{} had less to do", cand[0].name)),
+        "{facts}"
+    );
+    let (_, equal) = simulated(3, 5, 100_000.0, 1.0, 0.02);
+    let mut equal = digests("c", equal, &["x"]);
+    assert_eq!(
+        all_of(base.clone(), equal.clone()).verdicts[0].verdict,
+        Ruling::Pass
+    );
+    overload(&mut equal[..1]);
+    let doubted = &all_of(base.clone(), equal).verdicts[0];
+    assert_eq!(doubted.verdict, Ruling::Inconclusive, "{}", doubted.because);
+    assert!(
+        doubted.because.contains("1 of 5 candidate runs"),
+        "{}",
+        doubted.because
+    );
+    // A baseline that looks better than it is shows nothing.
+    let mut good = base;
+    overload(&mut good);
+    let nothing = all_of(good, cand).verdicts;
+    assert!(nothing.iter().all(|v| v.verdict == Ruling::Inconclusive));
 }
 
 #[test]

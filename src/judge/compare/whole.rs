@@ -50,6 +50,7 @@ pub fn compare_sides(baseline: &Side, candidate: &Side, expect: &CompareExpectat
         ..expect.clone()
     };
     let elsewhere = other_machine(baseline, candidate, &expect);
+    let overloaded = overloaded(candidate);
     let mut compared = Compared {
         baseline: names(baseline),
         candidate: names(candidate),
@@ -72,6 +73,15 @@ pub fn compare_sides(baseline: &Side, candidate: &Side, expect: &CompareExpectat
                 verdict.verdict = Ruling::Inconclusive;
                 verdict.because = format!("{why}; {}", verdict.because);
                 verdict.missing = Some("runs of both sides in turn on one machine".into());
+            }
+            if let Some((why, runs)) = &overloaded {
+                // Less load makes nothing worse: what is worse all the same is so.
+                if verdict.verdict != Ruling::Fail {
+                    verdict.verdict = Ruling::Inconclusive;
+                    verdict.because = format!("{why}; {}", verdict.because);
+                    verdict.missing = Some("a load that the candidate can hold".into());
+                }
+                verdict.evidence.extend(runs.iter().cloned());
             }
             verdict.evidence.extend(left_out(&compared.excluded));
             compared.verdicts.push(verdict);
@@ -120,6 +130,29 @@ fn other_machine(baseline: &Side, candidate: &Side, expect: &CompareExpectation)
             list(&a),
             list(&b)
         )
+    })
+}
+
+/// The candidate's runs that had less to do than the baseline's, since they could not keep up.
+fn overloaded(candidate: &Side) -> Option<(String, Vec<Evidence>)> {
+    let facts: Vec<Evidence> = candidate
+        .runs
+        .iter()
+        .filter_map(|run| {
+            Some(Evidence {
+                what: format!("{} had less to do", run.name),
+                value: run.overloaded.clone()?,
+                at_us: None,
+            })
+        })
+        .collect();
+    (!facts.is_empty()).then(|| {
+        let why = format!(
+            "arrivals were dropped in {} of {} candidate runs, which look better for it",
+            facts.len(),
+            candidate.runs.len()
+        );
+        (why, facts)
     })
 }
 

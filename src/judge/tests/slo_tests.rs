@@ -95,6 +95,24 @@ fn throughput_is_over_the_schedules_wall_time() {
 }
 
 #[test]
+fn a_backlog_that_is_answered_after_the_schedule_is_no_throughput() {
+    // 400/s are due, 200/s are served: the queue goes on for ten seconds after the last one was due.
+    let mut sim = Sim::steady(400, 10).expect(expect_slo(throughput(Op::AtLeast, 300.0)));
+    for (i, request) in sim.requests.iter_mut().enumerate() {
+        request.latency = START + (i as u64 + 1) * S / 200 - request.due;
+    }
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Fail);
+    insta::assert_snapshot!(verdict.because, @"throughput was 202/s, limit 300/s, over 2,020 requests answered in 10 s (1,980 more when nothing was due any more); worst from 0 s to 10 s (200/s)");
+    // A service that keeps up answers the last ones after the schedule too, and holds all that is asked of it.
+    for request in &mut sim.requests {
+        request.latency = 300 * MS;
+    }
+    sim.scenario.expect = vec![expect_slo(throughput(Op::AtLeast, 400.0))];
+    assert_ruling(&first(&sim), Ruling::Pass);
+}
+
+#[test]
 fn a_service_that_answers_nothing_fails_its_latency_bound() {
     let mut sim = Sim::steady(50, 20).expect(expect_slo(p99_below(250)));
     sim.change(0.0, 20.0, |_, r| r.fail(Outcome::Refused, MS));

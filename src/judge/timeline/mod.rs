@@ -6,6 +6,7 @@ use crate::record::{
 };
 use crate::scenario::{Flow, Load};
 
+mod pace;
 mod slice;
 mod windows;
 

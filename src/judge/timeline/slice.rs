@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pace::Pace;
 use super::{Scope, Timeline, end_of, steps};
 use crate::judge::bounds::{Tally, value_at};
 use crate::judge::{LatencySummary, Totals};
@@ -27,6 +28,8 @@ pub struct Slice {
     pub received_bytes: u64,
     /// Wall time while requests were due.
     pub seconds: f64,
+    /// What throughput is taken over.
+    pub pace: Pace,
     /// Response time of outcomes with [`Outcome::in_latency`].
     pub response: Latency,
     /// Service time of answered requests.
@@ -48,6 +51,7 @@ impl Slice {
             sent_bytes: 0,
             received_bytes: 0,
             seconds: 0.0,
+            pace: Pace::default(),
             response: latency(),
             service: latency(),
             first_byte: latency(),
@@ -65,11 +69,14 @@ impl Slice {
             };
             let (start, end) = (interval.second.start_us.max(from), end_of(interval).min(to));
             slice.seconds += end.saturating_sub(start) as f64 / 1e6;
+            let (due, answered) = (slice.due, slice.answered());
             for (step, histograms) in steps(interval) {
                 if scope.takes(&step.flow, &step.step) {
                     slice.add(step, histograms);
                 }
             }
+            let (due, answered) = (slice.due - due, slice.answered() - answered);
+            slice.pace.add(interval, (from, to), due, answered);
         }
         slice
     }
@@ -125,6 +132,19 @@ impl Slice {
     pub fn answered(&self) -> u64 {
         self.sum(Outcome::answered)
     }
+    /// Requests that count for the throughput, and the seconds that they are spread over.
+    pub fn paced(&self) -> (u64, f64) {
+        let fastest = match self.response.is_empty() {
+            true => 0,
+            false => self.response.min(),
+        };
+        self.pace.answered(fastest)
+    }
+    /// Answered requests per second of schedule; `None` where no time passed.
+    pub fn throughput(&self) -> Option<f64> {
+        let (answered, seconds) = self.paced();
+        (seconds > 0.0).then(|| answered as f64 / seconds)
+    }
     /// Requests with this outcome.
     pub fn with(&self, outcome: Outcome) -> u64 {
         self.ended.get(&outcome).copied().unwrap_or(0)
@@ -145,11 +165,12 @@ impl Slice {
     }
     /// What a bound is decided on.
     pub fn tally(&self, bound: &Bound, kind: LatencyKind) -> Tally {
+        let (answered, seconds) = self.paced();
         let mut tally = Tally {
             ended: self.ended(),
             failed: self.failed(),
-            answered: self.answered(),
-            seconds: self.seconds,
+            answered,
+            seconds,
             ..Tally::default()
         };
         for bucket in self.latency(kind).iter_recorded() {
@@ -175,7 +196,7 @@ impl Slice {
                 .collect(),
             statuses: self.statuses.clone(),
             error_ratio: ratio(failed as f64, ended as f64),
-            throughput_per_s: ratio(answered as f64, self.seconds),
+            throughput_per_s: self.throughput().unwrap_or(0.0),
             seconds: self.seconds,
             response: summary_of(&self.response),
             service: summary_of(&self.service),
