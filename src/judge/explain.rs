@@ -1,7 +1,7 @@
 //! What each oracle checks, why, and how it can be wrong: the text of `squall explain`.
 
 /// The names of all oracles.
-pub const ORACLES: [&str; 12] = [
+pub const ORACLES: [&str; 13] = [
     "slo",
     "recovery",
     "balance",
@@ -9,6 +9,7 @@ pub const ORACLES: [&str; 12] = [
     "spread",
     "alert",
     "autoscale",
+    "usage",
     "generator",
     "compare",
     "series",
@@ -26,6 +27,7 @@ pub fn explain(oracle: &str) -> Option<&'static str> {
         "spread" => Some(SPREAD),
         "alert" => Some(ALERT),
         "autoscale" => Some(AUTOSCALE),
+        "usage" => Some(USAGE),
         "generator" => Some(GENERATOR),
         "compare" => Some(COMPARE),
         "series" => Some(SERIES),
@@ -205,6 +207,32 @@ How it can be wrong
   `initial-readiness-delay` must be those of the cluster. What was recommended before the run began is not known, so
   the first window allows more. Values of custom metrics per pod are not watched: pods count from 90 s on. Before
   Kubernetes 1.22 a write through the scale subresource (kubectl scale) names no writer.";
+
+const USAGE: &str = "\
+usage: no instance uses more of its machine than it should.
+
+What it checks
+  Of each container behind the Service, while traffic is judged: CPU is not above `cpu` for as long as `for` (30s) in
+  a row, memory at no time above `memory`; not throttled in more than `throttled` (25%) of its scheduling periods for
+  as long as `for`; no more than `oom-kills` (0) containers are killed for their memory.
+  A bound is a share of the container's limit (`90% of limit`, the default), of its request (`150% of request`), an
+  amount (`500m`, `200MiB`) or `any`. A local target is judged by instance, in amounts: processes have no limits.
+
+How it decides
+  CPU and throttling are means over the window of each sample (10 to 15 s of a kubelet, 1 s of a process), and samples
+  above the bound in a row are added up; memory is the working set (of a process: resident) at each sample.
+  FAIL names container, when, how much of what, and for how long; and the faults that were in force on it meanwhile: a
+  `cpu-stress` uses up CPU too.
+  INCONCLUSIVE: no samples; a container without the limit or request that its bound is a share of, which could never
+  fail; a gap in its samples as long as `for`; windows longer than `for`; less traffic than `for`; `throttled` given
+  and not seen. Containers that ran for less than 35 s need no samples.
+  Samples come from metrics.k8s.io where the cluster serves it, else from the kubelets; throttling from the kubelets
+  alone (`get nodes/proxy`): where it is not seen and not asked for, that is said and nothing more.
+
+How it can be wrong
+  A peak between two samples, or within a window, does not show. The last 35 s of a run may have been told too late.
+  When a sample was taken is the cluster's clock. The working set counts files that the kernel keeps in memory and
+  would give up. A kill for memory of a process that is not its container's first is not always told.";
 
 const GENERATOR: &str = "\
 generator: whether squall itself, not the service, was the limit. Judged for every run.

@@ -2,8 +2,8 @@
 //!
 //! [`summarize`] gives the run in numbers, [`judge`] one verdict for each expectation and one on the generator,
 //! [`explain()`] what an oracle checks and how it can be wrong. One place per oracle: `slo`, `recovery`, `balance`,
-//! `deploy`, `spread`, `alert`, `generator`;
-//! below them [`timeline`] lays a record out in time and [`bounds`] decides a bound on counts. How verdicts are
+//! `deploy`, `spread`, `alert`, `autoscale`, `usage`,
+//! `generator`; below them [`timeline`] lays a record out in time and [`bounds`] decides a bound on counts. How verdicts are
 //! printed is for `report`.
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod timeline;
 mod trace;
+pub mod usage;
 pub mod words;
 
 pub use explain::{ORACLES, explain};
@@ -63,6 +64,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
             Expectation::Spread(expected) => spread::judge(&analysis, expected),
             Expectation::Alert(expected) => alert::judge(&analysis, expected),
             Expectation::Autoscale(expected) => autoscale::judge_run(&analysis, expected),
+            Expectation::Usage(expected) => usage::judge(&analysis, expected),
         })
         .map(|verdict| without_effect(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))

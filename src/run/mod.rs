@@ -26,7 +26,7 @@ use crate::platform::url::UrlPlatform;
 use crate::platform::{Platform, PlatformError};
 use crate::record::{Record, Sink};
 use crate::report::{self, Judged, Style};
-use crate::scenario::{AbortOn, FaultKind, NAMESPACE_LABEL, Scenario, Seen, Target};
+use crate::scenario::{AbortOn, Expectation, FaultKind, NAMESPACE_LABEL, Scenario, Seen, Target};
 
 pub use capacity::capacity;
 pub use hold::{TAKEN, hold};
@@ -186,6 +186,16 @@ fn seen(scenario: &Scenario) -> BTreeSet<Seen> {
     .collect()
 }
 
+/// The autoscalers that are judged.
+fn autoscalers(scenario: &Scenario) -> Vec<String> {
+    let all = scenario.expect.iter();
+    all.filter_map(|expect| match expect {
+        Expectation::Autoscale(expected) => Some(expected.hpa.clone()),
+        _ => None,
+    })
+    .collect()
+}
+
 /// The platform that a scenario asks for.
 fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dyn Platform> {
     match &scenario.target {
@@ -205,10 +215,8 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
                 elsewhere,
                 limits: Limits::of(&scenario.guard),
                 looks_at: seen(scenario),
-                autoscaler: scenario
-                    .expect
-                    .iter()
-                    .any(|e| matches!(e, crate::scenario::Expectation::Autoscale(_))),
+                autoscalers: autoscalers(scenario),
+                usage: { scenario.expect.iter() }.any(|e| matches!(e, Expectation::Usage(_))),
                 base_dir: scenario.base_dir.clone(),
             };
             Arc::new(Unconnected::new(target.clone(), asked, sink))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::RunError;
 use crate::fault::occurrences;
-use crate::judge::alert;
+use crate::judge::{alert, usage};
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
@@ -281,6 +281,7 @@ pub(super) fn expectation(expectation: &Expectation) -> String {
             format_duration(expected.within)
         ),
         Expectation::Alert(expected) => alert::written(expected),
+        Expectation::Usage(expected) => usage::written(expected),
         Expectation::Autoscale(expected) => format!(
             "autoscaler {} decides what its metrics give, by a controller that looks every {}; nobody else scales its \
              target",

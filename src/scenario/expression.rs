@@ -9,8 +9,10 @@ use super::problem::nearest;
 use super::units::{Rate, Ratio, Size, parse_duration};
 
 mod abort;
+mod usage;
 
 pub use abort::{ABORT, abort_when};
+pub use usage::{Amount, most};
 
 /// Why an expression could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -272,6 +272,51 @@ impl fmt::Display for Size {
 }
 serde_as_text!(Size);
 
+/// CPU, as Kubernetes counts it: `500m` is half a core, `2 cores` are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cores(u64);
+
+impl Cores {
+    /// So many thousandths of a core.
+    pub fn from_millis(value: u64) -> Self {
+        Self(value)
+    }
+    /// Thousandths of a core.
+    pub fn millis(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Cores {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        const EXPECTED: &str = "CPU with its unit, such as 500m or 2 cores";
+        let (value, unit) = split(text, EXPECTED)?;
+        let scale = match unit.as_str() {
+            "m" => 1.0,
+            "core" | "cores" => 1e3,
+            "" => {
+                return Err(UnitError(format!(
+                    "`{text}` has no unit: expected {EXPECTED}"
+                )));
+            }
+            other => {
+                return Err(UnitError(format!(
+                    "unknown unit `{other}` in `{text}`: expected {EXPECTED}"
+                )));
+            }
+        };
+        Ok(Self((value * scale).round() as u64))
+    }
+}
+
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}m", self.0)
+    }
+}
+serde_as_text!(Cores);
+
 #[cfg(test)]
 mod tests {
     use super::*;

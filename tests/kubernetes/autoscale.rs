@@ -142,6 +142,41 @@ fn each_decision_of_the_real_controller_is_explained_and_a_foreign_writer_named(
     });
 }
 
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn an_autoscaler_that_is_not_there_or_scales_something_else_is_refused_before_anything_starts() {
+    with_bed(|bed| async move {
+        let ns = bed.namespace("t-autoscale");
+        bed.web(&ns, 1, crate::bed::SERVE);
+        let hpa = |name: &str, of: &str| {
+            bed.apply(&json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": name, "namespace": ns}, "spec": {"minReplicas": 1, "maxReplicas": 2,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": of}}}));
+        };
+        let text = scenario(&bed, &ns, "{ rate: 3/s, hold: 5s }");
+        let refused = |words: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("scenario.yaml");
+            std::fs::write(&file, &text).unwrap();
+            for command in ["plan", "run"] {
+                let out = std::process::Command::new(env!("CARGO_BIN_EXE_squall"))
+                    .args([Path::new(command), &file])
+                    .current_dir(dir.path())
+                    .output()
+                    .expect("squall");
+                let said = String::from_utf8_lossy(&out.stderr).into_owned();
+                assert_eq!(out.status.code(), Some(2), "{command}: {said}");
+                assert!(said.contains(words), "{command}: no {words} in {said}");
+            }
+        };
+        refused("there is no HorizontalPodAutoscaler web");
+        hpa("other", "other");
+        refused("(there: other (of Deployment/other))");
+        hpa("web", "other");
+        refused("scales Deployment/other, and the pods behind Service web are of Deployment/web");
+    });
+}
+
 /// Up by the load and down again after it.
 async fn up_and_down(bed: &Rc<Bed>, ns: &str) {
     let dir = tempfile::tempdir().unwrap();

@@ -17,6 +17,7 @@ mod shipped;
 mod soak;
 mod stateful;
 mod strain;
+mod usage;
 mod whole;
 
 use std::path::PathBuf;

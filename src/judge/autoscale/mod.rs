@@ -30,6 +30,7 @@ mod replay_tests;
 
 pub use crate::scenario::AutoscaleExpectation;
 pub use decide::{decide, down_limit, up_limit, windows};
+pub(super) use gather::Wall;
 pub use gather::{Appeared, Gathered, Trouble, gather};
 pub use invariants::*;
 pub use load::{Felt, Load, Step};

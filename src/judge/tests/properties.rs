@@ -138,6 +138,11 @@ fn weird_event() -> impl Strategy<Value = Event> {
         4 => fault,
         1 => phase.prop_map(|phase| What::Phase { phase }),
         2 => state.prop_map(|state| instance("shop-2", "shop-2", state)),
+        2 => weird_count().prop_map(|n| What::Usage {
+            instance: "shop-2".into(),
+            cpu_millicores: n,
+            memory_bytes: n,
+        }),
         1 => Just(What::Endpoints { ready: vec!["shop-1".into()] }),
         1 => Just(What::End { ended: Ended::Completed }),
         1 => Just(What::Unknown),
@@ -190,6 +195,13 @@ fn expectations() -> Vec<Expectation> {
             }));
         }
     }
+    all.push(Expectation::Usage(UsageExpectation {
+        cpu: Most::OfLimit(units::Ratio::fraction(0.9)),
+        memory: Most::Amount(units::Size::bytes(1)),
+        throttled: Some(units::Ratio::fraction(0.1)),
+        lasts: Duration::MAX,
+        oom_kills: 0,
+    }));
     all.push(Expectation::Alert(AlertExpectation {
         name: "Down".into(),
         labels: [("instance".to_string(), "{instance}".to_string())].into(),

@@ -6,13 +6,14 @@ use super::api::Cluster;
 use super::faults::Faults;
 use super::guard::Limits;
 use super::guardian::Guardian;
+use super::kubelets::Wanted;
 use super::lease::Lost;
 use super::owned::RunOwner;
 use super::permissions::{self, Permission};
 use super::stress::Sessions;
 use super::target::{self, Found};
 use super::view::View;
-use super::{Asked, KubernetesPlatform, own};
+use super::{Asked, KubernetesPlatform, autoscaler, own};
 use crate::platform::PlatformError;
 use crate::record::Sink;
 use crate::scenario::KubernetesTarget;
@@ -53,7 +54,17 @@ impl KubernetesPlatform {
             None => None,
             Some(_) => Guardian::of(target, own.as_ref()),
         };
-        let (calls, left_out) = may(&cluster, &found, target, asked, guardian.is_some()).await?;
+        let kubelets = Wanted {
+            usage: cluster.served.metrics.is_none(),
+            throttling: asked.usage,
+        };
+        let kubelets = Some(kubelets).filter(|wanted| wanted.usage || wanted.throttling);
+        let also = guardian.as_ref().map(|_| permissions::guardian());
+        let also = also
+            .into_iter()
+            .chain(kubelets.map(|_| permissions::kubelets()));
+        let (calls, left_out) = may(&cluster, &found, target, asked, also).await?;
+        autoscaler::check(&cluster, &found, &asked.autoscalers).await?;
         let faults = Faults {
             sink: sink.clone(),
             base_dir: asked.base_dir.clone(),
@@ -93,7 +104,8 @@ impl KubernetesPlatform {
             calls,
             left_out,
             run: asked.run.clone(),
-            autoscaler: asked.autoscaler,
+            autoscaler: !asked.autoscalers.is_empty(),
+            kubelets,
             sink,
             running: Mutex::default(),
         })
@@ -106,14 +118,15 @@ async fn may(
     found: &Found,
     target: &KubernetesTarget,
     asked: &Asked,
-    guarded: bool,
+    also: impl Iterator<Item = Permission>,
 ) -> Result<(Vec<Permission>, Vec<Permission>), PlatformError> {
     let mut calls = permissions::needed(target.reach, &asked.faults);
     permissions::require(&mut calls, &asked.looks_at);
-    if guarded {
-        calls.push(permissions::guardian());
+    calls.extend(also);
+    if !asked.autoscalers.is_empty() {
+        permissions::require_autoscalers(&mut calls);
+        calls.push(permissions::leader());
     }
-    calls.extend(asked.autoscaler.then(permissions::leader));
     if !asked.elsewhere.is_empty() {
         permissions::require_lease(&mut calls);
     }

@@ -25,6 +25,7 @@ use crate::record::{Level, Sink};
 use crate::scenario::{FaultKind, KubernetesTarget, NAMESPACE_LABEL, Reach, Seen};
 
 pub mod api;
+mod autoscaler;
 mod change;
 mod connect;
 mod drain;
@@ -33,6 +34,7 @@ mod faults;
 mod forward;
 mod guard;
 pub mod guardian;
+mod kubelets;
 mod lazy;
 mod lease;
 mod leftover;
@@ -80,8 +82,10 @@ pub struct Asked {
     pub limits: Limits,
     /// What it must be able to see around the target.
     pub looks_at: BTreeSet<Seen>,
-    /// Whether an autoscaler is judged: who leads the cluster's controllers is watched then.
-    pub autoscaler: bool,
+    /// The autoscalers that are judged: who leads the cluster's controllers is watched then.
+    pub autoscalers: Vec<String>,
+    /// Whether it is judged what pods use: throttling is looked for then.
+    pub usage: bool,
     /// The scenario's folder, where its commands are run.
     pub base_dir: PathBuf,
 }
@@ -100,6 +104,8 @@ pub struct KubernetesPlatform {
     left_out: Vec<Permission>,
     run: String,
     autoscaler: bool,
+    /// What is asked of the kubelets.
+    kubelets: Option<kubelets::Wanted>,
     sink: Sink,
     running: Mutex<Running>,
 }
@@ -306,10 +312,9 @@ impl Platform for KubernetesPlatform {
                 &self.sink,
             );
         }
-        let (cluster, sink) = (|| self.cluster.clone(), || self.sink.clone());
-        watches.spawn(usage::sample(cluster(), self.found.clone(), sink()));
+        self.watch_usage(&mut watches);
         if self.autoscaler {
-            watches.spawn(usage::leader(cluster(), sink()));
+            watches.spawn(usage::leader(self.cluster.clone(), self.sink.clone()));
         }
         self.running().watches = Some(watches);
         let seen = listed.wait_for(|seen| seen.0 && seen.1);

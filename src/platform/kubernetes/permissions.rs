@@ -232,6 +232,16 @@ pub fn require(calls: &mut [Permission], looks_at: &BTreeSet<Seen>) {
     }
 }
 
+/// A judge of autoscalers that cannot see them judges nothing.
+pub fn require_autoscalers(calls: &mut [Permission]) {
+    for call in calls
+        .iter_mut()
+        .filter(|c| c.resource == "horizontalpodautoscalers")
+    {
+        call.required = true;
+    }
+}
+
 /// Who breaks things must be alone, wherever it breaks them.
 pub fn require_lease(calls: &mut [Permission]) {
     for call in calls.iter_mut().filter(|c| c.resource == "leases") {
@@ -364,6 +374,20 @@ pub fn leader() -> Permission {
         verb: "get",
         required: false,
         purpose: "see a restart of the autoscaler's controller",
+    }
+}
+
+/// What asking the kubelets what pods use takes.
+pub fn kubelets() -> Permission {
+    Permission {
+        namespaced: false,
+        elsewhere: None,
+        only: None,
+        group: "",
+        resource: "nodes/proxy",
+        verb: "get",
+        required: false,
+        purpose: "ask kubelets what pods use",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Which ways there could be is decided by pure functions; which of them works from here is found by connecting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service, ServicePort};
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::api::Cluster;
-use super::pods::{is_ready, why_not_ready};
+use super::pods::{Owner, is_ready, owner_of, why_not_ready};
 use crate::platform::PlatformError;
 use crate::scenario::{KubernetesTarget, Reach};
 
@@ -38,6 +38,8 @@ pub struct Found {
     pub ready: usize,
     /// All pods that the selector matches.
     pub pods: usize,
+    /// What makes and replaces them.
+    pub owners: BTreeSet<Owner>,
     /// The ways there might be, best first.
     pub ways: Vec<Way>,
     /// A ready pod and its port, for a port-forward.
@@ -135,6 +137,7 @@ pub async fn find(cluster: &Cluster, target: &KubernetesTarget) -> Result<Found,
         port: port.port,
         ready: ready.len(),
         pods: pods.len(),
+        owners: pods.iter().map(owner_of).collect(),
         ways: ways(&service, &port, &nodes, &ingresses, target),
         pod_port,
         namespace,

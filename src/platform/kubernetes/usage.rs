@@ -1,4 +1,5 @@
-//! What the pods use, as `metrics.k8s.io` tells it: the same samples that autoscalers decide by.
+//! What the pods use, as `metrics.k8s.io` tells it: the same samples that autoscalers decide by. Where a cluster does not
+//! serve that, `kubelets` tells it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,11 +7,13 @@ use std::time::Duration;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
 
 use super::api::{Cluster, chain};
 use super::observe::{Seen, Teller};
 use super::target::Found;
-use crate::observe::{POD_SAMPLES, PODS_SAMPLED_EVERY};
+use super::{KubernetesPlatform, kubelets, permissions};
+use crate::observe::{POD_SAMPLES, PODS_SAMPLED_EVERY, USAGE_NOT_RECORDED};
 use crate::record::{Level, ObjectChange, Sink, View, WatchEvent, What, quantity};
 
 /// A look that takes longer has failed.
@@ -78,12 +81,35 @@ fn told(teller: &mut Teller, samples: &[DynamicObject]) -> Vec<What> {
     events
 }
 
+impl KubernetesPlatform {
+    /// Starts to record what the pods use, by the ways that this cluster has.
+    pub(super) fn watch_usage(&self, watches: &mut JoinSet<()>) {
+        let (cluster, sink) = (|| self.cluster.clone(), || self.sink.clone());
+        if let Some(version) = self.cluster.served.metrics.clone() {
+            watches.spawn(sample(cluster(), version, self.found.clone(), sink()));
+        }
+        let Some(wanted) = self.kubelets else {
+            return;
+        };
+        if !self.left_out.contains(&permissions::kubelets()) {
+            let namespace = self.found.namespace.clone();
+            let view = self.faults.view.clone();
+            watches.spawn(kubelets::sample(cluster(), namespace, view, wanted, sink()));
+            return;
+        }
+        let text = match wanted.usage {
+            true => format!(
+                "{USAGE_NOT_RECORDED}: the cluster does not serve metrics.k8s.io, and `get nodes/proxy`, to ask its \
+                 kubelets, is not allowed here"
+            ),
+            false => "throttling is not seen: `get nodes/proxy`, to ask the kubelets, is not allowed here".into(),
+        };
+        self.sink.note(Level::Warning, text);
+    }
+}
+
 /// Looks until the task is ended; returns only where the cluster refuses for good.
-pub async fn sample(cluster: Cluster, found: Found, sink: Sink) {
-    let Some(version) = cluster.served.metrics.clone() else {
-        let text = "what the pods use is not recorded: the cluster does not serve metrics.k8s.io";
-        return sink.note(Level::Info, text);
-    };
+async fn sample(cluster: Cluster, version: String, found: Found, sink: Sink) {
     let resource = ApiResource {
         group: "metrics.k8s.io".into(),
         api_version: format!("metrics.k8s.io/{version}"),
@@ -116,7 +142,7 @@ pub async fn sample(cluster: Cluster, found: Found, sink: Sink) {
                 continue;
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-                let text = format!("what the pods use is not recorded: {}", status.message);
+                let text = format!("{USAGE_NOT_RECORDED}: {}", status.message);
                 return sink.note(Level::Warning, text);
             }
             Ok(Err(e)) => chain(&e),

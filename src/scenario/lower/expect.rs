@@ -39,6 +39,8 @@ impl Lower<'_> {
                 } else if let Some(autoscale) = node.get("autoscale") {
                     let autoscale = self.autoscale(autoscale, target);
                     autoscale.map(Expectation::Autoscale)
+                } else if let Some(entry) = node.entry("usage") {
+                    self.usage(entry, target).map(Expectation::Usage)
                 } else {
                     self.scoped(node, root, traffic, faults)
                         .map(Expectation::Slo)

@@ -14,6 +14,7 @@ mod journey;
 mod scope;
 mod target;
 mod traffic;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

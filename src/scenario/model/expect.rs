@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::AlertExpectation;
 use super::journey::Op;
+use super::usage::UsageExpectation;
 use crate::scenario::units::{Rate, Ratio, duration};
 
 /// What is measured.
@@ -79,6 +80,8 @@ pub enum Expectation {
     Alert(AlertExpectation),
     /// An autoscaler decides what it has to, and the service follows its load.
     Autoscale(AutoscaleExpectation),
+    /// No instance uses more of its machine than it should.
+    Usage(UsageExpectation),
 }
 
 /// What is expected of a HorizontalPodAutoscaler, with the flags of its controller, which a cluster does not tell.

@@ -20,6 +20,7 @@ mod files;
 mod journey;
 mod target;
 mod traffic;
+mod usage;
 
 pub use alert::*;
 pub use capacity::*;
@@ -28,6 +29,7 @@ pub use fault::*;
 pub use journey::*;
 pub use target::*;
 pub use traffic::*;
+pub use usage::*;
 
 /// Everything one run does, and what is expected of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

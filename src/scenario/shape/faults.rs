@@ -366,6 +366,7 @@ pub(super) static EXPECT: Shape = Shape::Kinds {
         ("spread", &super::deploy::SPREAD_EXPECTATION),
         ("alert", &super::alert::ALERT_EXPECTATION),
         ("autoscale", &super::autoscale::AUTOSCALE_EXPECTATION),
+        ("usage", &super::usage::USAGE_EXPECTATION),
     ])),
 };
 

@@ -49,7 +49,7 @@ pub static SCENARIO: Object = Object {
             .example("{ from: 100/s, to: 5000/s, at-least: 500/s }"),
         Field::new("observe", Shape::Object(&OBSERVE), "What is watched beside the target: where alerts are looked for.")
             .example("{ alertmanager: http://127.0.0.1:9093 }"),
-        Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, recovery after each fault, balance, alerts, and autoscaling."),
+        Field::new("expect", Shape::List(&EXPECT, 0), "What must hold: bounds such as `p99 < 250ms`, recovery after each fault, balance, alerts, autoscaling, and what instances use."),
         Field::new("run", Shape::Object(&RUN), "How the run itself is carried out.").default("{}"),
         Field::new("secrets", VARIABLES, "Values for templates that are never printed or recorded, usually `${NAME}` from the environment.")
             .example("{ token: \"${TOKEN}\" }"),

@@ -17,6 +17,7 @@ mod journey;
 mod scalar;
 mod schema;
 mod traffic;
+mod usage;
 
 pub use check::{check, fill, respell};
 pub use deploy::{SETTLE, SPREAD_ERRORS, SPREAD_WITHIN};

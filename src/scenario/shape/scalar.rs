@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::scenario::expression::{self, Wrong};
+use crate::scenario::expression::{self, Amount, Wrong};
 use crate::scenario::tree;
-use crate::scenario::units::{Rate, UnitError, parse_duration};
+use crate::scenario::units::{Cores, Rate, Size, UnitError, parse_duration};
 
 /// A kind of single value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +51,10 @@ pub enum Scalar {
     Size,
     /// A comparison with a size.
     SizeCheck,
+    /// How much CPU may be used.
+    CpuBound,
+    /// How much memory may be used.
+    MemoryBound,
     /// A JSON path.
     JsonPath,
     /// A regular expression.
@@ -76,6 +80,7 @@ pub enum Scalar {
 /// A duration as a pattern, without anchors.
 const DURATION: &str = r"(?:(?:\d+\.?\d*|\.\d+)(?:us|µs|ms|s|min|m|h)\s*)+";
 const NUMBER: &str = r"(?:\d+\.?\d*|\.\d+)";
+const SIZES: &str = "B|[KMG]iB|[kKMG]B";
 const PERCENT: &str = r"(?:0*100(?:\.0*)?|0*\d{1,2}(?:\.\d*)?|\.\d+)\s*%";
 const SOME_PERCENT: &str = r"(?=[^%]*[1-9])(?:0*100(?:\.0*)?|0*\d{1,2}(?:\.\d*)?|\.\d+)\s*%";
 
@@ -109,6 +114,8 @@ impl Scalar {
             Scalar::TimeCheck => "a comparison with a duration, such as < 250ms".into(),
             Scalar::Size => "a size above 0B with its unit, such as 64MiB or 1GiB".into(),
             Scalar::SizeCheck => "a comparison with a size, such as < 4KiB".into(),
+            Scalar::CpuBound => Cores::EXPECTED.into(),
+            Scalar::MemoryBound => Size::EXPECTED.into(),
             Scalar::JsonPath => "a JSON path (RFC 9535), such as $.items[0].id".into(),
             Scalar::Regex => "a regular expression, such as id=(\\d+)".into(),
             Scalar::Url => "a URL such as https://example.org/api".into(),
@@ -186,11 +193,13 @@ impl Scalar {
             Scalar::KeepReady => expression::keep_ready(text).map(|_| ()),
             Scalar::Status => expression::status(text).map(|_| ()),
             Scalar::TimeCheck => expression::time_check(text).map(|_| ()),
-            Scalar::Size => match text.parse::<crate::scenario::units::Size>() {
+            Scalar::Size => match text.parse::<Size>() {
                 Ok(size) => is(size.get() > 0),
                 Err(error) => Err(self.unit(text, error)),
             },
             Scalar::SizeCheck => expression::size_check(text).map(|_| ()),
+            Scalar::CpuBound => expression::most::<Cores>(text).map(|_| ()),
+            Scalar::MemoryBound => expression::most::<Size>(text).map(|_| ()),
             Scalar::JsonPath => {
                 serde_json_path::JsonPath::parse(text)
                     .map(|_| ())
@@ -305,12 +314,10 @@ impl Scalar {
                 "pattern": or_environment(r"\s*[1-5](?:xx|\d\d)\s*"),
             }),
             Scalar::TimeCheck => text(&format!(r"\s*(?:<=?|>=?|==)\s*{DURATION}")),
-            Scalar::Size => text(&format!(
-                r"(?=.*[1-9])\s*{NUMBER}\s*(?:B|[KMG]iB|[kKMG]B)\s*"
-            )),
-            Scalar::SizeCheck => text(&format!(
-                r"\s*(?:<=?|>=?|==)\s*{NUMBER}\s*(?:B|[KMG]iB|[kKMG]B)\s*"
-            )),
+            Scalar::Size => text(&format!(r"(?=.*[1-9])\s*{NUMBER}\s*(?:{SIZES})\s*")),
+            Scalar::SizeCheck => text(&format!(r"\s*(?:<=?|>=?|==)\s*{NUMBER}\s*(?:{SIZES})\s*")),
+            Scalar::CpuBound => text(&most_pattern("m|cores?")),
+            Scalar::MemoryBound => text(&most_pattern(SIZES)),
             Scalar::JsonPath => text(r"\$.*"),
             Scalar::Regex => json!({ "type": ["string", "number", "boolean"] }),
             Scalar::Url => text(r"https?://[^\s/?#].*"),
@@ -348,6 +355,13 @@ fn bound_pattern() -> String {
     format!(
         r"\s*(?:(?:{percentile}|mean|max){op}{DURATION}|errors{op}{PERCENT}|throughput{op}{NUMBER}\s*/\s*(?:s|m|min|h))\s*"
     )
+}
+
+/// How much of a resource may be used, with the units of its amounts.
+fn most_pattern(units: &str) -> String {
+    let of_limit = r"(?=[^%]*[1-9])(?:0*\d{1,2}(?:\.\d*)?|\.\d+)\s*%(?:\s+of\s+limit)?";
+    let of_request = format!(r"(?=[^%]*[1-9]){NUMBER}\s*%\s+of\s+request");
+    format!(r"\s*(?:any|{of_limit}|{of_request}|(?=.*[1-9]){NUMBER}\s*(?:{units}))\s*")
 }
 
 fn digits(text: &str) -> bool {

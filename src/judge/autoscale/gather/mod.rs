@@ -15,7 +15,8 @@ mod pods;
 mod spec;
 
 use metrics::Asked;
-use pods::{Moment, NEAR, Pods, Wall, version};
+pub(in crate::judge) use pods::Wall;
+use pods::{Moment, NEAR, Pods, version};
 
 /// What a record tells of an autoscaler.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ const WAYS: usize = 5_000;
 
 /// The record's clock as wall time.
 #[derive(Debug)]
-pub(super) struct Wall(jiff::Timestamp);
+pub(in crate::judge) struct Wall(jiff::Timestamp);
 
 impl Wall {
     pub fn of(record: &Record) -> Result<Self, String> {
@@ -37,7 +37,7 @@ impl Wall {
         started.map(Self).map_err(bad)
     }
     /// A time that Kubernetes wrote, on the run's clock; before the run it is negative.
-    fn micros(&self, text: &Value) -> Option<i64> {
+    pub fn micros(&self, text: &Value) -> Option<i64> {
         let at: jiff::Timestamp = text.as_str()?.parse().ok()?;
         i64::try_from(at.duration_since(self.0).as_micros()).ok()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{guardian, guardian_leaves, leader, needed};
+use super::{guardian, guardian_leaves, kubelets, leader, needed};
 use crate::scenario::units::Size;
 use crate::scenario::{Direction, FaultKind, Reach, StressPlace};
 
@@ -41,7 +41,7 @@ pub fn rbac() -> String {
         },
     ];
     let mut all = needed(Reach::Auto, &every);
-    all.extend([guardian(), guardian_leaves(), leader()]);
+    all.extend([guardian(), guardian_leaves(), leader(), kubelets()]);
     let rules = |namespaced: bool| {
         type Of<'a> = (&'a str, &'a str, Option<(&'a str, &'a str)>);
         let mut rules: BTreeMap<Of, BTreeSet<&str>> = BTreeMap::new();
@@ -86,7 +86,8 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: squall}
 subjects: [{kind: ServiceAccount, name: squall, namespace: shop}]
 ---
 # Nodes are not in a namespace: cordon and drain change them, everything else only reads them. The lease tells when
-# the cluster's controllers begin anew, for `expect: autoscale`.
+# the cluster's controllers begin anew, for `expect: autoscale`. `nodes/proxy` leads to all that a kubelet gives away: it is
+# for `expect: usage` in clusters without metrics.k8s.io, and for throttling; leave it out where you need neither.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: squall-shop}
