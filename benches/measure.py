@@ -59,8 +59,8 @@ def launch(command, folder, limit=120):
 
 
 @contextlib.contextmanager
-def server(options, arguments=(), tls=False):
-    """The server on its core; gives its URL."""
+def server(options, arguments=(), tls=False, said=None):
+    """The server on its core; gives its URL. What it prints later goes to the list `said`, line by line."""
     with tempfile.TemporaryDirectory() as folder:
         if tls:
             arguments = [*arguments, "--tls", f"{folder}/cert.pem"]
@@ -71,7 +71,9 @@ def server(options, arguments=(), tls=False):
             yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
         finally:
             child.kill()
-            child.wait()
+            rest, _ = child.communicate()
+            if said is not None:
+                said += rest.splitlines()
 
 
 def say(text):

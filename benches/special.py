@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from statistics import median
+import time
+from statistics import mean, median
 
 import peers
 from measure import Usage, launch, server
@@ -30,16 +31,36 @@ def stall(options):
         # What a plain blocking loop sees at the same rate.
         output = launch([options.probe, port, str(STALL_RATE), "5"], folder)
         probe = peers.found(r"p50 ([\d.]+) us", output)
-    with server(options, ["--stall"]) as url:
-        run = open_run(options, url, arrivals(STALL_RATE, seconds), seconds)
-        latency = run["summary"]["all"]["response"]
-        found = {"squall": [latency[key] for key in ("p50_us", "p95_us", "p99_us", "p999_us")]}
-        if oha := options.peer("oha"):
-            found["oha --latency-correction"] = oha_stall(oha, url, seconds)
-    return {"rate": STALL_RATE, "expected": [probe, 500_000, 900_000, 990_000], "found": found}
+    found, drained = {}, {}
+    generators = {"squall": squall_stall}
+    if oha := options.peer("oha"):
+        generators["oha --latency-correction"] = lambda *given: oha_stall(oha, *given)
+    for name, measure in generators.items():
+        said = []
+        with server(options, ["--stall"], said=said) as url:
+            found[name] = measure(options, url, seconds)
+            # The last stall ended with the run: the server has yet to tell of it.
+            time.sleep(0.5)
+        drained[name] = drain(said)
+    expected = [probe, 500_000, 900_000, 990_000]
+    return {"rate": STALL_RATE, "expected": expected, "found": found, "drained": drained}
 
 
-def oha_stall(oha, url, seconds):
+def drain(said):
+    """How long after a stall the server answered those at p95, p99 and p99.9: half, a tenth and a hundredth of all that
+    had waited came before them. In microseconds, means over the stalls."""
+    stalls = [sorted(int(us) for us in line.split()) for line in said]
+    whole = [left for left in stalls if len(left) >= STALL_RATE]
+    return [mean(left[int(STALL_RATE * part)] for left in whole) for part in (0.5, 0.1, 0.01)]
+
+
+def squall_stall(options, url, seconds):
+    run = open_run(options, url, arrivals(STALL_RATE, seconds), seconds)
+    latency = run["summary"]["all"]["response"]
+    return [latency[key] for key in ("p50_us", "p95_us", "p99_us", "p999_us")]
+
+
+def oha_stall(oha, _options, url, seconds):
     load = ["-z", f"{seconds}s", "-c", "4000", "-q", str(STALL_RATE), "--latency-correction"]
     with tempfile.TemporaryDirectory() as folder:
         output = launch([oha.program, "--no-tui", "--output-format", "json", *load, url], folder)

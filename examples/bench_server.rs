@@ -4,8 +4,10 @@
 //! `bench_server [--port N] [--body BYTES] [--instances N] [--tls CERT_FILE] [--close] [--stall]` listens on 127.0.0.1
 //! and prints its port. With `--instances` connections belong to so many instances in turn, as behind a balancer. `--tls`
 //! makes a certificate for localhost and writes it to the file. `--close` closes each connection after one response.
-//! `--stall` makes the whole server stand still for the last second of every ten.
+//! `--stall` makes the whole server stand still for the last second of every ten; after each stall it prints how long after
+//! its end the answers to those that had waited left, in microseconds: what no client can make up for.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +130,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             from += end + 4;
             stream.write_all(response).await?;
             stream.flush().await?;
+            answered();
             if close {
                 return stream.shutdown().await;
             }
@@ -140,13 +143,47 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// When answers left after a stall, until this is told.
+struct Drain {
+    stalled_until: Instant,
+    left_us: Vec<u64>,
+}
+
+thread_local! {
+    static DRAIN: RefCell<Option<Drain>> = const { RefCell::new(None) };
+}
+
+fn answered() {
+    DRAIN.with_borrow_mut(|drain| {
+        if let Some(drain) = drain {
+            drain
+                .left_us
+                .push(drain.stalled_until.elapsed().as_micros() as u64);
+        }
+    });
+}
+
 /// Blocks the server's only thread, as a long garbage collection would.
 async fn stall() {
     let start = Instant::now();
     for round in 1u32.. {
         let at = start + Duration::from_secs(10) * round - Duration::from_secs(1);
         tokio::time::sleep_until(at.into()).await;
-        let end = at + Duration::from_secs(1);
-        std::thread::sleep(end.saturating_duration_since(Instant::now()));
+        let stalled_until = at + Duration::from_secs(1);
+        std::thread::sleep(stalled_until.saturating_duration_since(Instant::now()));
+        let left_us = Vec::with_capacity(10_000);
+        DRAIN.set(Some(Drain {
+            stalled_until,
+            left_us,
+        }));
+        // Those that waited are answered within a tenth of that; the rest is traffic as usual.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let left: Vec<String> = DRAIN
+            .take()
+            .into_iter()
+            .flat_map(|d| d.left_us)
+            .map(|us| us.to_string())
+            .collect();
+        println!("{}", left.join(" "));
     }
 }
