@@ -260,8 +260,13 @@ impl Bed {
 }
 
 /// Waits for a condition that the outside shows.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(60, what, condition);
+}
+
+/// The same, for what may take longer on a busy machine.
+pub fn until_within(seconds: u64, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(seconds);
     while !condition() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(200));

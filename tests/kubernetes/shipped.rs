@@ -5,8 +5,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, script, until};
+use crate::bed::{Bed, script, until_within};
+use crate::enforcer::Enforcer;
 use crate::harness::with_bed;
+use crate::strain::processes;
 
 /// The shop of `deploy/kubernetes/shop`, from the binary under test.
 fn shop() {
@@ -57,9 +59,15 @@ fn shop_with(bed: &Bed, defects: &[&str]) {
         "-p",
     ];
     bed.kubectl(&[&front[..], &[&patch]].concat());
+    settled(bed, 4);
+}
+
+/// Waits until the front is rolled out and has so many pods: what is still ending would be in the run's first seconds.
+fn settled(bed: &Bed, front: usize) {
     bed.rolled_out("shop", "deployment/front", 90);
-    // What is still ending would be in the run's first seconds.
-    until("four pods of the front", || pods(bed, "app=front") == 4);
+    until_within(180, "the pods of the front", || {
+        pods(bed, "app=front") == front
+    });
 }
 
 fn pods(bed: &Bed, label: &str) -> usize {
@@ -162,6 +170,55 @@ fn node_loss() {
         assert_eq!(code, 0, "{:#}", result["verdicts"]);
         assert!((5.0..25.0).contains(&after("endpoint_removed_us")));
         assert!(fault["failed_requests"].as_u64().unwrap() > 0, "{fault:#}");
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn cpu_stress() {
+    with_bed(|bed| async move {
+        shop();
+        let front = ["-n", "shop", "set", "resources", "deployment", "front"];
+        bed.kubectl(&[&front[..], &["--limits=cpu=25m,memory=128Mi"]].concat());
+        settled(&bed, 4);
+        let (code, result) = run(&bed, "cpu-stress.yaml");
+        assert_eq!(code, 1, "{:#}", result["verdicts"]);
+        let latency = &result["verdicts"][0];
+        assert_eq!(latency["verdict"], "FAIL", "{latency:#}");
+
+        shop();
+        settled(&bed, 4);
+        let (code, result) = run(&bed, "cpu-stress.yaml");
+        assert_eq!(code, 0, "{:#}", result["verdicts"]);
+        let fault = &result["summary"]["faults"][0];
+        assert_eq!(fault["stage"], "injected", "{fault:#}");
+        assert_eq!(fault["instances"].as_array().unwrap().len(), 2);
+        assert!(processes("--load 25%").is_empty(), "a stress is left");
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn partition() {
+    with_bed(|bed| async move {
+        let _enforcer = Enforcer::start(&bed, "shop");
+        shop();
+        bed.kubectl(&["-n", "shop", "scale", "deployment", "front", "--replicas=1"]);
+        settled(&bed, 1);
+        let (code, result) = run(&bed, "partition.yaml");
+        assert_eq!(code, 1, "{:#}", result["verdicts"]);
+        let errors = &result["verdicts"][0];
+        assert_eq!(errors["verdict"], "FAIL", "{errors:#}");
+
+        shop();
+        settled(&bed, 4);
+        let (code, result) = run(&bed, "partition.yaml");
+        assert_eq!(code, 0, "{:#}", result["verdicts"]);
+        let fault = &result["summary"]["faults"][0];
+        assert_eq!(fault["stage"], "injected", "{fault:#}");
+        assert!(fault["failed_requests"].as_u64().unwrap() > 0, "{fault:#}");
+        let policies = bed.json(&["-n", "shop", "get", "networkpolicies"]);
+        assert_eq!(policies["items"], json!([]));
     });
 }
 

@@ -73,8 +73,10 @@ pub(super) enum Exec {
     Done,
     /// It could not be started: no such program.
     NoProgram(String),
-    /// It failed.
-    Exited(String),
+    /// It failed, with this exit code.
+    Exited(i32, String),
+    /// The cluster could not run it, or not to its end: nothing is known of what it would have done.
+    NotRun(String),
     /// The connection ended before its status came.
     Unknown,
 }
@@ -99,14 +101,22 @@ pub(super) fn outcome(status: Option<Status>, errors: &str) -> Exec {
         "exit code 127",
     ];
     if missing.iter().any(|m| text.to_lowercase().contains(m)) {
-        Exec::NoProgram(text)
-    } else {
-        Exec::Exited(text)
+        return Exec::NoProgram(text);
+    }
+    let causes = status.details.and_then(|d| d.causes).unwrap_or_default();
+    let code = causes
+        .into_iter()
+        .find(|c| c.reason.as_deref() == Some("ExitCode"));
+    match code.and_then(|c| c.message?.parse().ok()) {
+        Some(code) => Exec::Exited(code, text),
+        None => Exec::NotRun(text),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails};
+
     use super::*;
 
     #[test]
@@ -125,10 +135,21 @@ mod tests {
         assert!(matches!(outcome(failed(missing), ""), Exec::NoProgram(_)));
         let with_it = "command terminated with non-zero exit code: exit code 137";
         assert_eq!(outcome(failed(with_it), ""), Exec::Unknown);
-        let ended = outcome(
-            failed("command terminated with non-zero exit code: exit code 1"),
-            "kill: bad signal",
-        );
-        assert!(matches!(ended, Exec::Exited(t) if t.contains("bad signal")));
+        let mut exited = failed("command terminated with non-zero exit code: exit code 1");
+        if let Some(status) = &mut exited {
+            status.details = Some(StatusDetails {
+                causes: Some(vec![StatusCause {
+                    reason: Some("ExitCode".into()),
+                    message: Some("1".into()),
+                    ..StatusCause::default()
+                }]),
+                ..StatusDetails::default()
+            });
+        }
+        let ended = outcome(exited, "kill: bad signal");
+        assert!(matches!(ended, Exec::Exited(1, t) if t.contains("bad signal")));
+        let broken =
+            "Internal error occurred: error executing command in container: container is paused";
+        assert_eq!(outcome(failed(broken), ""), Exec::NotRun(broken.into()));
     }
 }

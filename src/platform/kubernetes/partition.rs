@@ -306,9 +306,10 @@ impl Faults {
         for command in [own, nc] {
             match self.exec(pod, container, command).await {
                 Ok(Exec::Done) => return Some(true),
-                Ok(Exec::Exited(_)) => return Some(false),
+                // So both say that they could not connect; any other end says nothing of the connection.
+                Ok(Exec::Exited(1, _)) => return Some(false),
                 Ok(Exec::NoProgram(_)) => {}
-                Ok(Exec::Unknown) | Err(_) => return None,
+                Ok(_) | Err(_) => return None,
             }
         }
         None

@@ -44,7 +44,7 @@ impl Faults {
                     "container {container} of pod {pod} has neither `kill` nor a shell: {text}"
                 )));
             }
-            Exec::Exited(text) => {
+            Exec::Exited(_, text) | Exec::NotRun(text) => {
                 return Err(PlatformError::Failed(format!(
                     "`kill` in container {container} of pod {pod} failed: {text}"
                 )));

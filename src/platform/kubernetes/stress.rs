@@ -111,7 +111,7 @@ impl Faults {
             let what = kind.name();
             PlatformError::Failed(match why {
                 Exec::NoProgram(text) => self.no_program(pod, container, &text),
-                Exec::Exited(text) => format!("the {what} in container {container} of pod {pod} failed: {text}"),
+                Exec::Exited(_, text) | Exec::NotRun(text) => format!("the {what} in container {container} of pod {pod} failed: {text}"),
                 Exec::Unknown | Exec::Done => format!(
                     "the {what} in container {container} of pod {pod} was killed before it was in force: the container \
                      may not have so much memory"
@@ -178,9 +178,9 @@ impl Faults {
         let ask = ["squall", "stress", "--help"].map(String::from).to_vec();
         match self.exec(pod, container, ask).await? {
             Exec::Done => Ok(()),
-            Exec::NoProgram(text) | Exec::Exited(text) => Err(PlatformError::Unsupported(
-                self.no_program(pod, container, &text),
-            )),
+            Exec::NoProgram(text) | Exec::Exited(_, text) | Exec::NotRun(text) => Err(
+                PlatformError::Unsupported(self.no_program(pod, container, &text)),
+            ),
             Exec::Unknown => Err(PlatformError::Unreachable(format!(
                 "whether container {container} of pod {pod} has squall cannot be told: the connection ended"
             ))),
@@ -280,7 +280,7 @@ struct Begun {
 /// Waits until it is in force; how it ended if it never was.
 async fn begun(mut process: AttachedProcess) -> Result<Begun, Exec> {
     let (Some(input), Some(output)) = (process.stdin(), process.stdout()) else {
-        return Err(Exec::Exited("no connection to its input and output".into()));
+        return Err(Exec::NotRun("no connection to its input and output".into()));
     };
     let output: Box<dyn tokio::io::AsyncRead + Send + Unpin> = Box::new(output);
     let mut input: Box<dyn tokio::io::AsyncWrite + Send + Unpin> = Box::new(input);
@@ -314,7 +314,7 @@ async fn begun(mut process: AttachedProcess) -> Result<Begun, Exec> {
             };
             Err(outcome(status, ""))
         }
-        Err(_) => Err(Exec::Exited(format!(
+        Err(_) => Err(Exec::NotRun(format!(
             "it was not in force within {IN_FORCE:?}"
         ))),
     }

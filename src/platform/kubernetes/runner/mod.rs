@@ -255,10 +255,12 @@ impl Runner {
         let (status, bytes) = self.exec(&["/bin/squall", "pack", &record]).await?;
         match status {
             Exec::Done => Ok(bytes),
-            Exec::NoProgram(text) | Exec::Exited(text) => Err(PlatformError::Failed(format!(
-                "the record of pod {} cannot be packed: {text}",
-                self.pod
-            ))),
+            Exec::NoProgram(text) | Exec::Exited(_, text) | Exec::NotRun(text) => {
+                Err(PlatformError::Failed(format!(
+                    "the record of pod {} cannot be packed: {text}",
+                    self.pod
+                )))
+            }
             Exec::Unknown => Err(PlatformError::Unreachable(format!(
                 "the connection to pod {} ended before its record was here",
                 self.pod
