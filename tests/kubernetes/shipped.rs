@@ -27,6 +27,8 @@ fn run(bed: &Bed, name: &str) -> (i32, Value) {
             .args(["run", "-q"])
             .args([&file, Path::new("--out"), &out])
             .env("KUBECONFIG", &bed.kubeconfig)
+            // As the test cluster's controller manager has it.
+            .env("HPA_SYNC", "5s")
             .output()
             .expect("squall");
         let said = String::from_utf8_lossy(&ran.stdout);
@@ -170,6 +172,56 @@ fn node_loss() {
         assert_eq!(code, 0, "{:#}", result["verdicts"]);
         assert!((5.0..25.0).contains(&after("endpoint_removed_us")));
         assert!(fault["failed_requests"].as_u64().unwrap() > 0, "{fault:#}");
+    });
+}
+
+/// The front's autoscaler, with this maximum, once it has come down to two pods.
+fn autoscaler(bed: &Bed, max: u32) {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/kubernetes/shop/autoscaler.yaml"
+    );
+    // Debian's 1.20 serves v2beta2; its fields are the same.
+    let manifest = { std::fs::read_to_string(file).unwrap() }
+        .replace("autoscaling/v2\n", "autoscaling/v2beta2\n")
+        .replace("maxReplicas: 8", &format!("maxReplicas: {max}"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("autoscaler.yaml");
+    std::fs::write(&file, manifest).unwrap();
+    bed.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(180);
+    while pods(bed, "app=front") != 2 {
+        assert!(std::time::Instant::now() < end, "the front stays large");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn autoscale_ramp() {
+    with_bed(|bed| async move {
+        shop();
+        let _metrics = crate::metrics_api::serve(bed.clone()).await;
+        autoscaler(&bed, 2);
+        let (code, result) = run(&bed, "autoscale-ramp.yaml");
+        let verdict = |result: &Value| {
+            let verdicts = result["verdicts"].as_array().unwrap();
+            let autoscale = verdicts.iter().find(|v| v["oracle"] == "autoscale");
+            autoscale.unwrap().clone()
+        };
+        let low = verdict(&result);
+        assert_eq!(
+            (code, low["verdict"].as_str()),
+            (1, Some("FAIL")),
+            "{low:#}"
+        );
+        let because = low["because"].as_str().unwrap();
+        assert!(because.contains("maxReplicas 2 is too low"), "{because}");
+
+        autoscaler(&bed, 8);
+        let (code, result) = run(&bed, "autoscale-ramp.yaml");
+        assert_eq!(code, 0, "{:#}", result["verdicts"]);
+        bed.kubectl(&["-n", "shop", "delete", "hpa", "front"]);
     });
 }
 
