@@ -214,12 +214,12 @@ usage: no instance uses more of its machine than it should.
 What it checks
   Of each container behind the Service, while traffic is judged: CPU is not above `cpu` for as long as `for` (30s) in
   a row, memory at no time above `memory`; not throttled in more than `throttled` (25%) of its scheduling periods for
-  as long as `for`; no more than `oom-kills` (0) containers are killed for their memory.
+  as long as `for`, in 100 of them at least; no more than `oom-kills` (0) containers are killed for their memory.
   A bound is a share of the container's limit (`90% of limit`, the default), of its request (`150% of request`), an
   amount (`500m`, `200MiB`) or `any`. A local target is judged by instance, in amounts: processes have no limits.
 
 How it decides
-  CPU and throttling are means over the window of each sample (10 to 15 s of a kubelet, 1 s of a process), and samples
+  CPU and throttling are means over the window of each sample (4 to 15 s of a kubelet, 1 s of a process), and samples
   above the bound in a row are added up; memory is the working set (of a process: resident) at each sample.
   FAIL names container, when, how much of what, and for how long; and the faults that were in force on it meanwhile: a
   `cpu-stress` uses up CPU too.

@@ -165,14 +165,22 @@ fn what_kubelets_tell_agrees_with_the_kernel_and_a_stressed_pod_fails_and_calm_o
         assert!((median / cpu - 1.0).abs() < 0.2, "{median} and {cpu}");
         assert!((last / memory - 1.0).abs() < 0.25, "{last} and {memory}");
         assert_eq!((code, verdict["verdict"].as_str()), (1, Some("FAIL")));
-        let failed = verdict["evidence"].as_array().unwrap().iter();
-        let failed: Vec<&str> = { failed }
-            .filter(|row| row["what"] == "CPU")
-            .map(|row| row["value"].as_str().unwrap())
-            .collect();
-        let [one] = failed[..] else {
-            panic!("the stressed pod alone: {failed:?}")
+        let rows = verdict["evidence"].as_array().unwrap();
+        let failed = |what: &str| match rows
+            .iter()
+            .filter(|row| row["what"] == what)
+            .collect::<Vec<_>>()[..]
+        {
+            [row] => row["value"].as_str().unwrap(),
+            ref rows => panic!("the stressed pod alone: {rows:?}"),
         };
+        let throttled = format!("container web of {pod} was throttled in up to ");
+        assert!(
+            failed("throttling").starts_with(&throttled),
+            "{}",
+            failed("throttling")
+        );
+        let one = failed("CPU");
         assert!(
             one.starts_with(&format!("container web of {pod} used up to ")),
             "{one}"
@@ -187,6 +195,8 @@ fn what_kubelets_tell_agrees_with_the_kernel_and_a_stressed_pod_fails_and_calm_o
         let text = scenario(&bed.kubeconfig, ns, 60, "", "usage: {}");
         let (code, verdict, ..) = run(&text, |_| ());
         assert_eq!((code, verdict["verdict"].as_str()), (0, Some("PASS")));
+        let because = verdict["because"].as_str().unwrap();
+        assert!(because.contains("throttled in "), "{because}");
     });
 }
 

@@ -160,8 +160,7 @@ fn unthrottled(case: &Case<'_>) -> Option<Finding> {
         true => format!("throttling of {} was not seen", series.name()),
         false => "throttling was not seen".to_string(),
     };
-    let missing =
-        "leave to `get nodes/proxy`: kubelets tell of throttling, where their runtime lets them";
+    let missing = "leave to `get nodes/proxy`: kubelets tell of throttling";
     Some(Finding::unclear(because, missing))
 }
 

@@ -31,8 +31,8 @@ pub struct Sample {
     pub from: Micros,
     pub to: Micros,
     pub used: Amounts,
-    /// The share of the scheduling periods in which it was throttled.
-    pub throttled: Option<f64>,
+    /// The scheduling periods in which it ran, and in how many of them it was throttled.
+    pub throttled: Option<(f64, f64)>,
 }
 
 /// One container, or one instance.
@@ -208,12 +208,10 @@ fn sample(object: &ObjectEvent, told: &Value, at: Micros, wall: Option<&Wall>) -
         .filter(right)
         .map_or(at, |taken| taken.max(0) as Micros);
     let number = |key: &str| told[key].as_f64();
-    let periods = number("periods").filter(|periods| *periods >= 0.0);
     Some(Sample {
         from: to.saturating_sub(window.as_micros() as Micros),
         to,
         used: amounts(told),
-        throttled: periods
-            .and_then(|periods| Some(number("throttled-periods")? / periods.max(1.0))),
+        throttled: number("periods").zip(number("throttled-periods")),
     })
 }

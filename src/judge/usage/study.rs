@@ -29,7 +29,9 @@ impl Resource {
         match self {
             Resource::Cpu => sample.used.cpu,
             Resource::Memory => sample.used.memory,
-            Resource::Throttling => sample.throttled,
+            Resource::Throttling => {
+                { sample.throttled }.map(|(periods, throttled)| throttled / periods.max(1.0))
+            }
         }
     }
 }
@@ -58,6 +60,8 @@ pub struct Above {
     pub lasted: Micros,
     pub peak: f64,
     pub samples: u64,
+    /// The scheduling periods in which it ran meanwhile.
+    periods: f64,
 }
 
 /// A container's bound on a resource.
@@ -181,18 +185,21 @@ impl Study<'_> {
                 lasted: 0,
                 peak: value,
                 samples: 0,
+                periods: 0.0,
             });
             let run = Above {
                 to: sample.to,
                 lasted: sample.to - run.from,
                 peak: run.peak.max(value),
                 samples: run.samples + 1,
+                periods: run.periods + sample.throttled.map_or(0.0, |(periods, _)| periods),
                 ..run
             };
             now = Some(run);
             longest = longest.filter(|l| l.lasted > run.lasted).or(now);
         }
-        longest.filter(|l| l.lasted >= self.lasts)
+        let enough = |l: &Above| self.resource != Resource::Throttling || l.periods >= PERIODS;
+        longest.filter(|l| l.lasted >= self.lasts && enough(l))
     }
 
     fn start(&self, sample: &Sample) -> Micros {
@@ -227,5 +234,7 @@ impl Study<'_> {
     }
 }
 
+/// A container that hardly ran was hardly throttled, whatever the share of so few scheduling periods. This is 10 s of them.
+const PERIODS: f64 = 100.0;
 /// A cluster tells times of samples to the second.
 const GRAIN: Micros = 2_000_000;

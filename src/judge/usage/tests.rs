@@ -209,6 +209,23 @@ fn throttling_fails_where_it_is_seen() {
         "in more than 25% of them for 50 s",
     ];
     judged(&sim, Ruling::Fail, &words);
+    // The same share of hardly any periods.
+    for event in &mut sim.events {
+        if let What::Object(object) = &mut event.what
+            && object.object == "PodUsage"
+        {
+            let used = &mut object.facts.get_mut("containers").unwrap()["web"];
+            let tenth = |key: &str| used[key].as_f64().unwrap() / 10.0;
+            let few = [tenth("periods"), tenth("throttled-periods")];
+            used["periods"] = few[0].into();
+            used["throttled-periods"] = few[1].into();
+        }
+    }
+    judged(
+        &sim,
+        Ruling::Pass,
+        &["throttled in 40% of its scheduling periods"],
+    );
 }
 
 #[test]

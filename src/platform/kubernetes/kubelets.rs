@@ -15,7 +15,7 @@ use crate::observe::USAGE_NOT_RECORDED;
 use crate::record::{self, Level, Micros, ObjectChange, ObjectEvent, Sink, WatchEvent, What};
 use crate::scenario::NODE_LABEL;
 
-/// Kubelets are looked at so often; they read their containers every 10 to 15 s.
+/// Kubelets are looked at so often; they read their containers then, or every 10 to 15 s, by the kind of runtime.
 const EVERY: Duration = Duration::from_secs(4);
 /// A look that takes longer has failed.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -57,6 +57,34 @@ struct Counters {
     throttled: Option<f64>,
 }
 
+/// The containers that are looked for.
+struct Containers {
+    /// The namespace of their pods.
+    namespace: String,
+    /// Pod and container by what the runtime calls the container.
+    ids: BTreeMap<String, (String, String)>,
+}
+
+impl Containers {
+    /// The pod and the container that a sample is of.
+    fn of(&self, labels: &str) -> Option<(String, String)> {
+        let label = |name: &str| label(labels, name).filter(|value| !value.is_empty());
+        match (label("namespace"), label("pod"), label("container")) {
+            (Some(namespace), Some(pod), Some(name)) => {
+                let wanted = namespace == self.namespace && name != "POD";
+                wanted.then(|| (pod.to_string(), name.to_string()))
+            }
+            // A kubelet that does not find its runtime's socket knows containers by their cgroups alone, which end in the
+            // container's id: `/kubepods/podUID/ID`, `/kubepods.slice/.../cri-containerd-ID.scope`.
+            _ => {
+                let cgroup = label("id")?.rsplit('/').next()?;
+                let id = cgroup.trim_end_matches(".scope").rsplit('-').next()?;
+                self.ids.get(id).cloned()
+            }
+        }
+    }
+}
+
 /// By pod and container.
 type All = BTreeMap<(String, String), Counters>;
 
@@ -75,8 +103,8 @@ fn label<'a>(mut labels: &'a str, name: &str) -> Option<&'a str> {
     None
 }
 
-/// Reads the counters of the containers in a namespace.
-fn read(page: Page, text: &str, namespace: &str, into: &mut All) {
+/// Reads the counters of containers.
+fn read(page: Page, text: &str, wanted: &Containers, into: &mut All) {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, rest)) = line.split_once('{') else {
             continue;
@@ -91,20 +119,13 @@ fn read(page: Page, text: &str, namespace: &str, into: &mut All) {
         let Some((labels, numbers)) = rest.rsplit_once("} ") else {
             continue;
         };
-        let of = |name: &str| label(labels, name).filter(|value| !value.is_empty());
-        let (Some(pod), Some(container)) = (of("pod"), of("container")) else {
-            continue;
-        };
         let mut numbers = numbers.split(' ');
         let value = numbers.next().and_then(|n| n.parse::<f64>().ok());
         let read = numbers.next().and_then(|n| n.parse::<i64>().ok());
-        let (Some(value), Some(read)) = (value, read) else {
+        let (Some(value), Some(read), Some(key)) = (value, read, wanted.of(labels)) else {
             continue;
         };
-        if of("namespace") != Some(namespace) || container == "POD" {
-            continue;
-        }
-        let counters = into.entry((pod.into(), container.into())).or_default();
+        let counters = into.entry(key).or_default();
         *set(counters) = Some(value);
         counters.at = counters.at.max(read);
     }
@@ -223,11 +244,15 @@ pub async fn sample(cluster: Cluster, namespace: String, view: View, wanted: Wan
             let nodes = nodes(&view);
             let looks = nodes.iter().map(|node| look(&cluster, node, reader.page));
             let looks = join_all(looks).await;
+            let wanted = Containers {
+                namespace: namespace.clone(),
+                ids: view.pods().by_container_id(),
+            };
             let mut now = All::new();
             for (node, looked) in nodes.iter().zip(looks) {
                 match looked {
                     Ok(text) => {
-                        read(reader.page, &text, &namespace, &mut now);
+                        read(reader.page, &text, &wanted, &mut now);
                         seen(&sink, &mut lost, node);
                     }
                     Err(Failed::Refused(why)) => {
@@ -308,8 +333,13 @@ scrape_error 0
 ";
 
     fn counters(page: Page, text: &str) -> All {
+        let web = ("front-1".to_string(), "web".to_string());
+        let wanted = Containers {
+            namespace: "shop".into(),
+            ids: [("0a1b".to_string(), web)].into(),
+        };
         let mut all = All::new();
-        read(page, text, "shop", &mut all);
+        read(page, text, &wanted, &mut all);
         all
     }
 
@@ -388,6 +418,36 @@ scrape_error 0
                  container_cpu_usage_seconds_total{labels} 5 {at}\n"
             )
         };
+        tells_throttling(text);
+    }
+
+    #[test]
+    fn a_container_is_known_by_its_cgroup_where_nothing_else_names_it() {
+        for id in [
+            "/kubepods/burstable/pod12/0a1b",
+            "/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-0a1b.scope",
+        ] {
+            tells_throttling(|periods, throttled, at| {
+                let nameless = |id: &str, pod: &str| {
+                    format!(
+                        "{{container=\"\",id=\"{id}\",image=\"\",name=\"\",namespace=\"\",pod=\"{pod}\"}}"
+                    )
+                };
+                let (labels, pod) = (
+                    nameless(id, ""),
+                    nameless("/kubepods/burstable/pod12", "front-1"),
+                );
+                format!(
+                    "container_cpu_cfs_periods_total{pod} 7 {at}\n\
+                     container_cpu_cfs_periods_total{labels} {periods} {at}\n\
+                     container_cpu_cfs_throttled_periods_total{labels} {throttled} {at}\n"
+                )
+            });
+        }
+    }
+
+    /// Half of a hundred periods, from two looks at such a page.
+    fn tells_throttling(text: impl Fn(u32, u32, u64) -> String) {
         let mut reader = Reader::new(Page::Cadvisor);
         reader.told(counters(Page::Cadvisor, &text(100, 10, 1_000)));
         let told = reader.told(counters(Page::Cadvisor, &text(200, 60, 11_000)));

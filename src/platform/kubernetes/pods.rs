@@ -115,6 +115,8 @@ pub struct Known {
     pub labels: BTreeMap<String, String>,
     /// Its containers, in their order.
     pub containers: Vec<String>,
+    /// What the node's runtime calls those that were started, with their names here.
+    ids: Vec<(String, String)>,
     /// Its priority, as a class and as the number that the cluster made of it.
     pub priority: Priority,
     /// Its state.
@@ -133,6 +135,16 @@ impl Pods {
     /// A pod by name.
     pub fn get(&self, name: &str) -> Option<&Known> {
         self.known.get(name)
+    }
+
+    /// The pod and the name of each container that was started, by what the node's runtime calls it.
+    pub fn by_container_id(&self) -> BTreeMap<String, (String, String)> {
+        let pods = self.known.iter();
+        let all = pods.flat_map(|(pod, known)| {
+            let ids = known.ids.iter();
+            ids.map(|(id, name)| (id.clone(), (pod.clone(), name.clone())))
+        });
+        all.collect()
     }
 
     /// The pods as instances; `zones` are those of the nodes.
@@ -212,6 +224,7 @@ impl Pods {
                 node: None,
                 labels: pod.metadata.labels.clone().unwrap_or_default(),
                 containers: containers_of(pod),
+                ids: Vec::new(),
                 priority: priority_of(pod),
                 state: InstanceState::Started,
                 told: BTreeSet::new(),
@@ -228,6 +241,7 @@ impl Pods {
             events.push(What::Placed { instance, node });
         }
         known.node = node;
+        known.ids = container_ids(pod);
         known.labels = pod.metadata.labels.clone().unwrap_or_default();
         // What happened before squall looked is not news.
         let incidents = incidents(name, pod, &mut known.told);
@@ -311,6 +325,19 @@ fn containers_of(pod: &Pod) -> Vec<String> {
     let spec = pod.spec.as_ref();
     spec.map(|s| s.containers.iter().map(|c| c.name.clone()).collect())
         .unwrap_or_default()
+}
+
+/// What the runtime calls the pod's containers (`containerd://ID`), with their names.
+fn container_ids(pod: &Pod) -> Vec<(String, String)> {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.container_statuses.as_ref());
+    let ids = statuses.into_iter().flatten().filter_map(|status| {
+        let (_, id) = status.container_id.as_ref()?.split_once("://")?;
+        Some((id.to_string(), status.name.clone()))
+    });
+    ids.collect()
 }
 
 /// What befell the pod that was not told yet.
