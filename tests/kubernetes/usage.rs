@@ -11,17 +11,26 @@ use crate::bed::{Bed, DEMO, until};
 use crate::harness::with_bed;
 use crate::whole::run_of;
 
-/// Deployment and Service `web`: two pods that may use a fifth of a core.
-fn web(bed: &Bed, namespace: &str) {
+/// Deployment and Service `web`: two pods that may use a fifth of a core, and so much memory.
+fn web(bed: &Bed, namespace: &str, memory: &str, defect: &[&str]) {
     bed.load_demo();
+    let command = [
+        "/bin/squall",
+        "demo",
+        "--address",
+        "0.0.0.0",
+        "--port",
+        "8080",
+    ];
+    let command = [&command[..], defect].concat();
     bed.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": namespace},
         "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
                 "terminationGracePeriodSeconds": 5,
                 "containers": [{"name": "web", "image": DEMO, "imagePullPolicy": "Never",
-                    "command": ["/bin/squall", "demo", "--address", "0.0.0.0", "--port", "8080"],
-                    "resources": {"requests": {"cpu": "20m", "memory": "32Mi"},
-                        "limits": {"cpu": "200m", "memory": "128Mi"}},
+                    "command": command,
+                    "resources": {"requests": {"cpu": "20m", "memory": "16Mi"},
+                        "limits": {"cpu": "200m", "memory": memory}},
                     "ports": [{"name": "http", "containerPort": 8080}],
                     "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2,
                         "timeoutSeconds": 5}}]}}}}));
@@ -140,7 +149,7 @@ const STRESS: &str =
 fn what_kubelets_tell_agrees_with_the_kernel_and_a_stressed_pod_fails_and_calm_ones_pass() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-usage");
-        web(&bed, ns);
+        web(&bed, ns, "128Mi", &[]);
         let usage = "usage: { cpu: 80% of limit }";
         let text = scenario(&bed.kubeconfig, ns, 75, STRESS, usage);
         let (code, verdict, record, (pod, cpu, memory)) = run(&text, |dir| measured(&bed, ns, dir));
@@ -202,10 +211,48 @@ fn what_kubelets_tell_agrees_with_the_kernel_and_a_stressed_pod_fails_and_calm_o
 
 #[test]
 #[ignore = "needs a real cluster: root, Debian"]
+fn pods_that_leak_until_they_are_killed_fail_as_metrics_k8s_io_tells_it() {
+    with_bed(|bed| async move {
+        let ns = &*bed.namespace("t-usage");
+        let _metrics = crate::metrics_api::serve(bed.clone()).await;
+        // Half of five requests a second keep a quarter of a MiB each, in either pod: 45 s to the limit.
+        web(&bed, ns, "32Mi", &["--defect", "leak:256KiB"]);
+        let text = scenario(&bed.kubeconfig, ns, 75, "", "usage: {}");
+        let (code, verdict, record, ()) = run(&text, |_| ());
+        assert_eq!((code, verdict["verdict"].as_str()), (1, Some("FAIL")));
+        let rows = verdict["evidence"].as_array().unwrap();
+        let of = |what: &str| rows.iter().find(|row| row["what"] == what);
+        let kill = of("OOM kill").expect("a kill")["value"].as_str().unwrap();
+        assert!(
+            kill.contains("container web: killed for its memory at "),
+            "{kill}"
+        );
+        let most = of("at most").expect("samples")["value"].as_str().unwrap();
+        assert!(most.contains("of its limit of 32 MiB"), "{most}");
+        let samples = |kind: &str| {
+            let told = record.events.iter().filter(|e| match &e.what {
+                What::Object(o) if o.object == kind => {
+                    { o.facts.get("containers") }.is_some_and(|all| all["web"]["cpu"].is_string())
+                }
+                _ => false,
+            });
+            told.count()
+        };
+        assert!(samples("PodMetrics") > 10, "{}", samples("PodMetrics"));
+        assert_eq!(
+            samples("PodUsage"),
+            0,
+            "kubelets tell of throttling alone then"
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn without_leave_to_ask_kubelets_the_run_goes_on_and_says_what_is_missing() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-usage");
-        web(&bed, ns);
+        web(&bed, ns, "128Mi", &[]);
         let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
         let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
         let role: Vec<&str> = role

@@ -160,7 +160,11 @@ fn memory_above_its_bound_fails_at_once() {
         ["used up to 58.6 MiB of memory, 91.6% of its limit of 64 MiB: above 90% of limit at 70 s"];
     judged(&peak, Ruling::Fail, &words);
     let long = run(usual(), limits(), calm, |t| {
-        if t >= 70 && t < 120 { 60_000 } else { 30_000 }
+        if (70..120).contains(&t) {
+            60_000
+        } else {
+            30_000
+        }
     });
     judged(&long, Ruling::Fail, &["for 40 s from 70 s on (5 samples)"]);
 }
