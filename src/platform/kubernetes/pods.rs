@@ -329,11 +329,10 @@ fn containers_of(pod: &Pod) -> Vec<String> {
 
 /// What the runtime calls the pod's containers (`containerd://ID`), with their names.
 fn container_ids(pod: &Pod) -> Vec<(String, String)> {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.container_statuses.as_ref());
-    let ids = statuses.into_iter().flatten().filter_map(|status| {
+    let statuses = pod.status.iter();
+    // Sidecars are among the latter.
+    let statuses = statuses.flat_map(|s| [&s.container_statuses, &s.init_container_statuses]);
+    let ids = statuses.flatten().flatten().filter_map(|status| {
         let (_, id) = status.container_id.as_ref()?.split_once("://")?;
         Some((id.to_string(), status.name.clone()))
     });

@@ -182,3 +182,27 @@ fn instances_show_where_they_run() {
     assert_eq!(instance.labels[OWNER], "Deployment/front");
     assert_eq!(instance.labels["app"], "front");
 }
+
+#[test]
+fn a_container_is_found_by_what_the_runtime_calls_it_now() {
+    let with = |id: &str| {
+        let mut pod = pod("a", true);
+        let status = |name: &str, id: &str| json!({"name": name, "containerID": id, "restartCount": 0, "ready": true, "image": "", "imageID": ""});
+        pod["status"]["containerStatuses"] = json!([status("shop", id)]);
+        pod["status"]["initContainerStatuses"] = json!([status("side", "docker://c0")]);
+        read(pod)
+    };
+    let of = |name: &str| ("a".to_string(), name.to_string());
+    let mut pods = Pods::default();
+    pods.applied(&with("containerd://c1"));
+    pods.applied(&with("containerd://c2"));
+    let known = pods.by_container_id();
+    assert_eq!(
+        known,
+        [
+            ("c0".to_string(), of("side")),
+            ("c2".to_string(), of("shop"))
+        ]
+        .into()
+    );
+}
