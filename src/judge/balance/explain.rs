@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use super::least::{SLOW, slowness};
 use super::observe::{Counts, Observed};
-use super::share::{Share, Shares};
+use super::share::Share;
 use super::verdict::sum;
 use crate::judge::words;
 use crate::scenario::{ConnectionMode, Load, Scenario};
 
-/// From so many requests on a connection on, connections decide who gets the requests.
+/// From so many requests on a connection on, it is worth telling who holds how many of them.
 const LONG: f64 = 5.0;
 
 /// Fewer requests than this for each independent choice are as good as independent.
@@ -25,9 +25,9 @@ fn get(counts: &BTreeMap<String, u64>, name: &str) -> u64 {
     counts.get(name).copied().unwrap_or(0)
 }
 
-/// Requests for each independent choice, where requests follow the connection that they are on, however the balancer is
-/// said to choose.
-pub(crate) fn pinned(scenario: &Scenario, seen: &Observed, shares: &Shares) -> Option<f64> {
+/// Requests on each connection, or for each time that one was placed anew, where requests follow the connection that
+/// they are on, however the balancer is said to choose.
+pub(crate) fn pinned(scenario: &Scenario, seen: &Observed) -> Option<f64> {
     let counts = &seen.all;
     let (connections, requests) = (sum(&counts.connections), sum(&counts.requests));
     if !keeps_connections(scenario) || connections == 0 {
@@ -37,8 +37,15 @@ pub(crate) fn pinned(scenario: &Scenario, seen: &Observed, shares: &Shares) -> O
         let each = requests as f64 / choices(counts, seen.moved);
         return (each > FREE).then_some(each);
     }
-    let each = requests as f64 / connections as f64;
-    (each >= LONG && nearer_to_connections(counts, shares)).then_some(each)
+    // No answer came from elsewhere than the one before it on its connection: whatever was kept decided.
+    (requests > connections).then_some(requests as f64 / connections as f64)
+}
+
+/// How many requests count as one independent choice, where there are `each` of them on a connection: more than that,
+/// since they are not the same number on each, and most requests are on the longer ones. Sizes that come by chance
+/// (users drawn at random, or a connection that ends at any request) stay below this.
+pub(crate) fn thinning(each: Option<f64>) -> f64 {
+    each.map_or(1.0, |each| each + (each - 1.0).clamp(0.0, 1.0))
 }
 
 /// Independent choices among so many requests: one for each connection, and one for each time that a request on a kept
@@ -48,21 +55,6 @@ fn choices(counts: &Counts, moved: u64) -> f64 {
     let squares = counts.requests.values().map(|n| part(*n, requests).powi(2));
     let seen = (1.0 - squares.sum::<f64>()).max(1e-6);
     (sum(&counts.connections) as f64 + moved as f64 / seen).max(1.0)
-}
-
-/// Where nothing tells of moves (all of it went to one instance, or the record is of an earlier version): whether the
-/// shares of requests lie nearer to the shares of connections than to fair ones.
-fn nearer_to_connections(counts: &Counts, shares: &Shares) -> bool {
-    let (connections, requests) = (sum(&counts.connections), sum(&counts.requests));
-    let due: f64 = shares.shares.iter().map(|s| s.expected).sum();
-    let (mut to_connections, mut to_fair) = (0.0, 0.0);
-    for share in &shares.shares {
-        let requests = part(get(&counts.requests, &share.instance), requests);
-        let held = part(get(&counts.connections, &share.instance), connections);
-        to_connections += (requests - held).powi(2);
-        to_fair += (requests - share.expected / due.max(1e-9)).powi(2);
-    }
-    due > 0.0 && to_connections < to_fair
 }
 
 fn keeps_connections(scenario: &Scenario) -> bool {

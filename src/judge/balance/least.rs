@@ -39,13 +39,15 @@ pub struct Least {
     pub needed: u64,
 }
 
-/// Judges by shares, median service times and the mean number of requests under way per instance.
+/// Judges by shares, median service times and the mean number of requests under way per instance. `thinning` units count
+/// as one choice, as in [`judge_shares`].
 pub fn judge_least(
     epochs: &[Epoch],
     service_us: &std::collections::BTreeMap<String, u64>,
     busy: f64,
+    thinning: f64,
 ) -> Least {
-    let shares = judge_shares(epochs, Band::of_tolerance(0.25), 1.0);
+    let shares = judge_shares(epochs, Band::of_tolerance(0.25), thinning);
     let seen = super::share::coverage_needed(shares.instances);
     let idle = busy < BUSY;
     let slow: Vec<Slow> = shares
@@ -68,7 +70,7 @@ pub fn judge_least(
         })
         .collect();
     let starved = shares.shares.iter().any(|s| s.starved);
-    let covered = shares.instances > 1 && shares.units >= seen;
+    let covered = shares.instances > 1 && shares.units as f64 >= seen as f64 * thinning;
     let missed = shares
         .shares
         .iter()
@@ -81,7 +83,7 @@ pub fn judge_least(
         let worst = slow.iter().map(|s| s.ruling).max();
         worst.unwrap_or(Ruling::Pass)
     };
-    let needed = if slow.is_empty() {
+    let choices = if slow.is_empty() {
         seen
     } else {
         super::share::units_needed(
@@ -93,6 +95,7 @@ pub fn judge_least(
             },
         )
     };
+    let needed = (choices as f64 * thinning).ceil() as u64;
     Least {
         shares,
         slow,
@@ -131,7 +134,7 @@ mod tests {
             counts: names.iter().cloned().zip(counts).collect(),
         };
         let service: BTreeMap<String, u64> = names.iter().cloned().zip([slow_us, 10, 11]).collect();
-        judge_least(&[epoch], &service, busy)
+        judge_least(&[epoch], &service, busy, 1.0)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::explain::{connection_mode, part, pinned, single_source};
+use super::explain::{connection_mode, part, pinned, single_source, thinning};
 use super::least::{BUSY, SLOW, SLOW_SHARE, judge_least};
 use super::observe::{Counts, Observed, observe};
 use super::share::{Band, Share, Shares, judge_shares};
@@ -119,18 +119,12 @@ impl Case<'_> {
     fn uniform(&self) -> Verdict {
         let band = Band::of_tolerance(self.expect.tolerance.get());
         let epochs = self.seen.epochs(|c| self.of(c));
-        let mut shares = judge_shares(&epochs, band, 1.0);
         let scenario = &self.record.header.scenario;
-        let mut thinned = None;
-        if self.expect.by == By::Request {
-            thinned = pinned(scenario, self.seen, &shares);
-            if let Some(each) = thinned {
-                shares = judge_shares(&epochs, band, each);
-            }
-        }
+        let pinned = self.pinned();
+        let shares = judge_shares(&epochs, band, thinning(pinned));
         let mut verdict = plain(self.expect, shares.ruling, self.sentence(&shares, band));
         if shares.ruling == Ruling::Inconclusive {
-            verdict.missing = Some(self.missing(&shares, band, thinned));
+            verdict.missing = Some(self.missing(&shares, band, pinned));
         }
         verdict.evidence.extend(self.rows(&shares));
         if let Some(text) = shares
@@ -191,15 +185,17 @@ impl Case<'_> {
         }
     }
 
-    fn missing(&self, shares: &Shares, band: Band, thinned: Option<f64>) -> String {
-        if let Some(each) = thinned {
-            let held = (shares.units as f64 / each).round() as u64;
-            return format!(
-                "independent choices: the requests follow the {} they are on; about {} are needed, or \
-                 `connections: per-request`",
-                words::counted(held, "connection"),
-                words::counted((shares.needed as f64 / each).ceil() as u64, "connection"),
-            );
+    /// Requests on each connection, where they are what is counted and the connection decides.
+    fn pinned(&self) -> Option<f64> {
+        match self.expect.by {
+            By::Connection => None,
+            By::Request => pinned(&self.record.header.scenario, self.seen),
+        }
+    }
+
+    fn missing(&self, shares: &Shares, band: Band, pinned: Option<f64>) -> String {
+        if let Some(each) = pinned {
+            return choices(shares.units, shares.needed, each);
         }
         let tolerance = words::percent(band.high - 1.0);
         if shares.needed <= shares.units {
@@ -221,7 +217,8 @@ impl Case<'_> {
         let epochs = self.seen.epochs(|c| self.of(c));
         let instances = self.seen.service_us.len().max(1);
         let busy = self.seen.in_flight / instances as f64;
-        let least = judge_least(&epochs, &self.seen.service_us, busy);
+        let pinned = self.pinned();
+        let least = judge_least(&epochs, &self.seen.service_us, busy, thinning(pinned));
         let shares = &least.shares;
         let units = words::counted(shares.units, self.unit());
         let starved = shares.shares.iter().find(|s| s.starved);
@@ -252,6 +249,8 @@ impl Case<'_> {
                     "load: {busy:.1} requests under way per instance leave all of them idle to choose from; at \
                      least {BUSY} is needed"
                 )
+            } else if let Some(each) = pinned {
+                choices(shares.units, least.needed, each)
             } else {
                 let short = least.needed.saturating_sub(shares.units);
                 more(short.max(1), self.unit())
@@ -288,6 +287,17 @@ impl Case<'_> {
             times(s.high)
         )
     }
+}
+
+/// What is missing where so many units, of those needed, are `each` to a connection.
+fn choices(units: u64, needed: u64, each: f64) -> String {
+    let connections = |n: u64| words::counted((n as f64 / each).ceil() as u64, "connection");
+    format!(
+        "independent choices: the requests follow the {} they are on; about {} are needed, or \
+         `connections: per-request`",
+        connections(units),
+        connections(needed),
+    )
 }
 
 fn numbers(shares: &Shares) -> Evidence {
