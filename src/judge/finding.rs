@@ -1,5 +1,7 @@
 //! One thing found out, before it becomes a verdict.
 
+use std::collections::BTreeSet;
+
 use super::Ruling;
 use super::analysis::Analysis;
 
@@ -32,6 +34,23 @@ impl Finding {
             because,
             missing: Some(missing.into()),
         }
+    }
+
+    /// The first of the worst, of what was found about subjects (injections, rollouts) for reasons, both by number. What
+    /// failed for another reason is told after it: who mends the first must know of the second.
+    pub fn worst(found: Vec<(usize, usize, Self)>) -> Option<(usize, Self)> {
+        let ruling = found.iter().map(|(.., f)| f.ruling).max()?;
+        let mut worst = found.into_iter().filter(|(.., f)| f.ruling == ruling);
+        let (subject, reason, mut first) = worst.next()?;
+        if ruling == Ruling::Fail {
+            let mut told = BTreeSet::from([reason]);
+            for (_, reason, other) in worst {
+                if told.insert(reason) {
+                    first.because = format!("{}; also: {}", first.because, other.because);
+                }
+            }
+        }
+        Some((subject, first))
     }
 
     /// A pass that the whole run puts in doubt, cut short or with a saturated generator, is none.

@@ -62,7 +62,7 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &RecoveryExpectation) -> 
         windows: &windows,
         traces: &traces,
     };
-    let mut findings: Vec<(usize, Finding)> = Vec::new();
+    let mut findings: Vec<(usize, usize, Finding)> = Vec::new();
     for (i, trace) in traces.iter().enumerate() {
         let found = [
             restored(&context, trace),
@@ -70,13 +70,11 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &RecoveryExpectation) -> 
             capacity(&context, trace),
             graceful(&context, trace),
         ];
-        findings.extend(found.into_iter().flatten().map(|f| (i, f)));
+        let numbered = found.into_iter().enumerate();
+        findings.extend(numbered.filter_map(|(reason, f)| Some((i, reason, f?))));
     }
-    // The first of the worst: what failed first is told first.
-    let worst = findings
-        .into_iter()
-        .reduce(|a, b| if b.1.ruling > a.1.ruling { b } else { a });
-    let (subject, mut finding) = match worst {
+    // What failed first is told first.
+    let (subject, mut finding) = match Finding::worst(findings) {
         Some((i, finding)) => (Some(i), finding),
         None => passed(&context),
     };

@@ -13,8 +13,8 @@ use crate::record::Micros;
 /// With fewer requests a pod that drops what it has in hand may have had nothing in hand.
 const ENOUGH: u64 = 100;
 
-/// All findings about one rollout, what users felt first.
-pub(super) fn of(study: &Study<'_>) -> Vec<Finding> {
+/// All findings about one rollout with the numbers of their reasons, what users felt first.
+pub(super) fn of(study: &Study<'_>) -> Vec<(usize, Finding)> {
     let found = [
         errors(study),
         too_few(study),
@@ -23,7 +23,8 @@ pub(super) fn of(study: &Study<'_>) -> Vec<Finding> {
         unseen(study),
         too_little_traffic(study),
     ];
-    found.into_iter().flatten().collect()
+    let numbered = found.into_iter().enumerate();
+    numbered.filter_map(|(i, f)| Some((i, f?))).collect()
 }
 
 /// Whether it cost requests.

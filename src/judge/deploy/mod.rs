@@ -75,12 +75,10 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &DeployExpectation) -> Ve
         .map(|i| study(analysis, expected, &all, i))
         .collect();
     let found = studies.iter().enumerate().flat_map(|(i, study)| {
-        let found = findings::of(study);
-        found.into_iter().map(move |f| (i, f))
+        let found = findings::of(study).into_iter();
+        found.map(move |(reason, finding)| (i, reason, finding))
     });
-    // The first of the worst.
-    let worst = found.reduce(|a, b| if b.1.ruling > a.1.ruling { b } else { a });
-    let (subject, mut finding) = match worst {
+    let (subject, mut finding) = match Finding::worst(found.collect()) {
         Some((i, finding)) => (Some(i), finding),
         None => passed(analysis, &studies),
     };

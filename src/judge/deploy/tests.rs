@@ -160,6 +160,21 @@ fn fewer_ready_pods_than_the_strategy_allows_fail() {
 }
 
 #[test]
+fn what_else_is_wrong_is_told_after_the_errors() {
+    let strategy = one_more();
+    let mut sim = shop(&strategy);
+    let way = Way {
+        start: 11.0,
+        handover: -1.0,
+        drain: 3.0,
+    };
+    roll(&mut sim, 30.0, &strategy, way);
+    sim.change(40.0, 40.2, |_, r| r.fail(Outcome::Refused, MS));
+    let because = ruled(&verdict(&sim), Ruling::Fail);
+    insta::assert_snapshot!(because, @"rollout of Deployment shop at 30 s cost 40 of 9,200 requests (40 that name no pod; before it 0 of 5,998); also: at 40 s only 2 pods were ready in the rollout of Deployment shop at 30 s, and its strategy asks for 3 all the time (maxUnavailable 0, maxSurge 1); also: rollout of Deployment shop at 30 s was complete only after 33.3 s, limit 30 s");
+}
+
+#[test]
 fn more_pods_than_the_strategy_allows_fail_unless_for_a_moment() {
     let extra = |seconds: f64| {
         let mut sim = restarted();

@@ -8,6 +8,7 @@ mod broken_records;
 mod generator_tests;
 mod properties;
 mod recovery_tests;
+mod retirement_tests;
 mod slo_tests;
 mod spread_tests;
 mod summary_tests;
