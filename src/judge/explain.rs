@@ -73,9 +73,9 @@ How it decides
   timeouts run out, and must not look well until then. A second is good when each bound of `slo` holds (without
   `slo`: the scenario's own unscoped bounds on latency and errors, else errors < 1%) or is missed by no more than
   chance explains in so few requests; the good seconds in a row must also hold together. A clearly bad second
-  before the limit takes a restoration back. Seconds without requests, with dropped arrivals or with requests that
-  still hang are neither good nor bad: INCONCLUSIVE where they decide. So is a run that ends, or meets the next
-  injection, before the good seconds fit.
+  before the limit, or before what ended was replaced, takes a restoration back. Seconds without requests, with
+  dropped arrivals or with requests that still hang are neither good nor bad: INCONCLUSIVE where they decide. So is
+  a run that ends, or meets the next injection, before the good seconds fit.
   An abrupt kill may cost rate x share x (last request to it - kill) + what was in flight; more is a warning.
 
 How it can be wrong

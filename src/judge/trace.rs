@@ -64,15 +64,19 @@ fn trace_one(
         .min_by_key(|i| injections[*i].began_us);
     let next_us = next.map(|i| injections[i].began_us);
     let deadline = deadline(injection, within);
+    let after = aftermath(timeline, injection);
+    let missing_until = (after.ready_again_us)
+        .filter(|_| injection.ends_instance())
+        .unwrap_or(0);
     let range = Range {
         // A change that takes its time (a graceful stop) shows its effects before it is done.
         from: injection.began_us,
         // The last second of a schedule ends some milliseconds late.
         horizon: next_us.unwrap_or_else(|| timeline.schedule_end.saturating_add(100_000)),
-        watched_until: deadline.unwrap_or(Micros::MAX),
+        // While what ended is missing the others carry its load: what breaks then is the fault's doing.
+        watched_until: deadline.unwrap_or(Micros::MAX).max(missing_until),
     };
     let found = search.run(range, false);
-    let after = aftermath(timeline, injection);
     let limit = next_us.unwrap_or(Micros::MAX);
     let felt_until = match found.restored_us {
         Some(restored) => tail(timeline, restored).min(limit),

@@ -171,6 +171,31 @@ fn a_replacement_that_crashes_again_and_again_has_not_recovered() {
 }
 
 #[test]
+fn what_breaks_before_the_dead_are_replaced_has_not_recovered() {
+    // The others carry the load for as long as their queues hold, beyond the limit.
+    let broken = |from: f64, to: f64| {
+        let mut sim = killed(0.0, Some(20.0));
+        sim.change(from, to, |i, r| {
+            if i % 3 == 0 {
+                r.fail(Outcome::Timeout, S);
+            }
+        });
+        first(&sim)
+    };
+    let verdict = broken(47.0, 50.0);
+    assert_ruling(&verdict, Ruling::Fail);
+    assert!(
+        verdict
+            .because
+            .starts_with("restored only 20 s after kill of shop-2 at 30 s, limit 15 s"),
+        "{}",
+        verdict.because
+    );
+    // What breaks when all are there again is another matter.
+    assert_ruling(&broken(60.0, 62.0), Ruling::Pass);
+}
+
+#[test]
 fn a_run_that_ends_in_the_hang_is_inconclusive() {
     let mut sim = Sim::steady(200, 36).expect(expect_recovery(15, 3));
     sim.inject(FaultKind::BlackHole, "shop-2", 30.0, None);
