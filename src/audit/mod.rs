@@ -17,6 +17,8 @@ mod probes;
 mod report;
 mod scaling;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use report::text;

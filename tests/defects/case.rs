@@ -1,5 +1,6 @@
 //! A case of the matrix: a world with one thing wrong, or none, and what must be said of it.
 
+use squall::audit::Objects;
 use squall::judge::{Ruling, Verdict};
 use squall::record::Record;
 use squall::scenario::Scenario;
@@ -12,16 +13,28 @@ pub struct Case {
     pub name: &'static str,
     /// The right answer.
     pub right: Right,
-    /// A world with this in it; everything else is drawn.
-    pub world: fn(&mut Dice) -> World,
+    /// A run with this in it; everything else is drawn.
+    pub make: Make,
     /// Where the same is proven on real processes or a real cluster.
     pub real: &'static str,
+}
+
+/// How a run comes about.
+pub enum Make {
+    /// A world, in which it takes place.
+    World(fn(&mut Dice) -> World),
+    /// A record, made in another way.
+    Record(fn(&mut Dice) -> (Record, Truth)),
+    /// What stands in a cluster, of which there is no run.
+    Objects(fn(&mut Dice) -> Objects),
 }
 
 /// The right answer.
 pub enum Right {
     /// This verdict fails, and what it says is true.
     Fails(&'static str, fn(&Seen<'_>) -> Result<(), String>),
+    /// There is too little for this verdict to be sure that it fails, and it does not pass.
+    FailsOrUnsure(&'static str),
     /// Nothing can be told of the service, since the generator was at fault: no verdict passes or fails.
     Unknown(fn(&Seen<'_>) -> Result<(), String>),
     /// Nothing fails.
@@ -34,8 +47,8 @@ pub enum Right {
 pub struct Seen<'a> {
     /// What was known beforehand.
     pub truth: &'a Truth,
-    /// What was recorded.
-    pub record: &'a Record,
+    /// What was recorded, of a run.
+    pub record: Option<&'a Record>,
     /// What was said of it.
     pub verdicts: &'a [Verdict],
 }
@@ -54,6 +67,10 @@ impl Seen<'_> {
             Ruling::Fail => Ok(verdict),
             other => Err(format!("{oracle} is {other:?}: {}", verdict.because)),
         }
+    }
+    /// What was recorded.
+    pub fn record(&self) -> &Record {
+        self.record.expect("the case is a run")
     }
     /// Seconds of traffic.
     pub fn since_start(&self, at: Micros) -> f64 {
@@ -134,6 +151,8 @@ pub struct Text {
     pub max_in_flight: u64,
     /// In place of processes of this machine.
     pub target: Option<String>,
+    /// What is watched besides, if anything.
+    pub observe: &'static str,
 }
 
 impl Text {
@@ -156,6 +175,7 @@ impl Text {
             users: None,
             max_in_flight: 2_000,
             target: None,
+            observe: "",
         }
     }
 
@@ -175,6 +195,10 @@ impl Text {
                 self.instances
             )
         });
+        let observe = match self.observe {
+            "" => String::new(),
+            observe => format!("observe: {observe}\n"),
+        };
         let text = format!(
             "squall: 1
 name: a case of the matrix
@@ -188,7 +212,7 @@ traffic:
     journey: {}
 faults: {}
 expect: {}
-",
+{observe}",
             self.timeout, self.connections, self.journey, self.faults, self.expect
         );
         squall::scenario::parse("case.yaml", &text, std::path::Path::new("."), &|_| None)

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use squall::judge::{Ruling, judge};
+use squall::audit::{Harm, Objects, audit};
+use squall::judge::{Ruling, Verdict, judge};
 use squall::record::Record;
 
-use super::case::{Case, Right, Seen};
+use super::case::{Case, Make, Right, Seen};
 use super::sim::{Dice, Truth, run};
 
 /// What came of a case, over its seeds.
@@ -62,18 +63,64 @@ pub fn run_all(cases: &[Case], seeds: u64) -> Vec<Tally> {
     tallies
 }
 
-/// A case's run with a seed.
-pub fn simulate(case: &Case, seed: u64) -> (Record, Truth) {
-    let mut world = (case.world)(&mut Dice::new(seed, 0));
-    world.seed = seed;
-    run(&world)
+/// A case's run with a seed, if it is one.
+pub fn simulate(case: &Case, seed: u64) -> Option<(Record, Truth)> {
+    let mut dice = Dice::new(seed, 0);
+    match case.make {
+        Make::Record(make) => Some(make(&mut dice)),
+        Make::World(make) => {
+            let mut world = make(&mut dice);
+            world.seed = seed;
+            Some(run(&world))
+        }
+        Make::Objects(_) => None,
+    }
+}
+
+/// What is said of a case with a seed, and what was true.
+fn judged(case: &Case, seed: u64) -> (Option<Record>, Truth, Vec<Verdict>) {
+    if let Make::Objects(make) = case.make {
+        let found = audited(&make(&mut Dice::new(seed, 0)));
+        return (None, Truth::default(), found);
+    }
+    let (record, truth) = simulate(case, seed).expect("what is no cluster is a run");
+    let verdicts = judge(&record);
+    (Some(record), truth, verdicts)
+}
+
+/// The findings of an audit as verdicts, or one that nothing was found.
+fn audited(objects: &Objects) -> Vec<Verdict> {
+    let verdict = |ruling, because| Verdict {
+        oracle: "audit".into(),
+        expectation: "nothing that would bring the service down".into(),
+        verdict: ruling,
+        because,
+        missing: None,
+        evidence: Vec::new(),
+    };
+    let audit = audit(objects, Some("front")).expect("front stands behind a Service");
+    let found = audit.findings.iter().map(|f| {
+        let harm = match f.harm {
+            Harm::Breaks => "BREAKS",
+            Harm::Weakens => "WEAKENS",
+        };
+        verdict(
+            Ruling::Fail,
+            format!("{harm} {}: {} {}", f.rule, f.object, f.what),
+        )
+    });
+    let found: Vec<Verdict> = found.collect();
+    match found.is_empty() {
+        true => vec![verdict(Ruling::Pass, "nothing was found".into())],
+        false => found,
+    }
 }
 
 /// All that is said of a run, and what was true.
 pub fn told(case: &Case, seed: u64) -> String {
-    let (record, truth) = simulate(case, seed);
+    let (_, truth, verdicts) = judged(case, seed);
     let mut text = format!("{truth:#?}\n");
-    for verdict in judge(&record) {
+    for verdict in verdicts {
         let _ = writeln!(text, "{verdict:#?}");
     }
     text
@@ -81,19 +128,24 @@ pub fn told(case: &Case, seed: u64) -> String {
 
 /// One case with one seed.
 fn one(case: &Case, seed: u64) -> Outcome {
-    let (record, truth) = simulate(case, seed);
-    let verdicts = judge(&record);
+    let (record, truth, verdicts) = judged(case, seed);
     let seen = Seen {
         truth: &truth,
-        record: &record,
+        record: record.as_ref(),
         verdicts: &verdicts,
     };
     let failed = verdicts.iter().find(|v| v.verdict == Ruling::Fail);
     let unsure = verdicts.iter().find(|v| v.verdict == Ruling::Inconclusive);
-    let told = |v: &squall::judge::Verdict| format!("{} {:?}: {}", v.oracle, v.verdict, v.because);
+    let told = |v: &Verdict| format!("{} {:?}: {}", v.oracle, v.verdict, v.because);
     match &case.right {
         Right::Fails(oracle, check) => match seen.failed(oracle).and_then(|_| check(&seen)) {
             Ok(()) => Outcome::Right,
+            Err(why) => Outcome::Wrong(why),
+        },
+        Right::FailsOrUnsure(oracle) => match seen.of(oracle) {
+            Ok(v) if v.verdict == Ruling::Fail => Outcome::Right,
+            Ok(v) if v.verdict == Ruling::Inconclusive => Outcome::Inconclusive(told(v)),
+            Ok(v) => Outcome::Wrong(told(v)),
             Err(why) => Outcome::Wrong(why),
         },
         Right::Unknown(check) => {
@@ -139,6 +191,8 @@ pub struct Figures {
     pub healthy: u64,
     /// See `healthy`.
     pub failed: u64,
+    /// Runs with a defect and too little to tell of it that passed all the same.
+    pub passed: u64,
     /// Healthy runs of a usual size, and those that could not be told.
     pub sized: u64,
     /// See `sized`.
@@ -154,6 +208,7 @@ pub fn figures(cases: &[Case], tallies: &[Tally]) -> Figures {
                 all.defects += tally.runs;
                 all.caught += tally.right;
             }
+            Right::FailsOrUnsure(_) => all.passed += tally.wrong.len() as u64,
             Right::Healthy | Right::TooLittle => {
                 all.healthy += tally.runs;
                 all.failed += tally.false_fails;
@@ -206,14 +261,20 @@ pub fn tables(cases: &[Case], tallies: &[Tally]) -> String {
     );
     for (case, tally) in rows() {
         let oracle = match &case.right {
+            Right::Fails("audit", _) => "`squall audit`".into(),
             Right::Fails(oracle, _) => format!("`{oracle}` FAIL"),
+            Right::FailsOrUnsure(oracle) => format!("`{oracle}` FAIL, or INCONCLUSIVE"),
             Right::Unknown(_) => "`generator` INCONCLUSIVE, and all others".into(),
             _ => continue,
         };
         let caught = percent(tally.right, tally.runs);
+        let rest = match case.right {
+            Right::FailsOrUnsure(_) => " (too little to tell)",
+            _ => "",
+        };
         let _ = writeln!(
             text,
-            "| {} | {oracle} | {caught} | {} |",
+            "| {} | {oracle} | {caught}{rest} | {} |",
             case.name, case.real
         );
     }

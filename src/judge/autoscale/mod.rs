@@ -31,7 +31,7 @@ mod replay_tests;
 pub use crate::scenario::AutoscaleExpectation;
 pub use decide::{decide, down_limit, up_limit, windows};
 pub(super) use gather::Wall;
-pub use gather::{Appeared, Gathered, Trouble, gather};
+pub use gather::{Appeared, Gathered, Trouble, controller, gather, spec_of};
 pub use invariants::*;
 pub use load::{Felt, Load, Step};
 pub use measures::*;

@@ -10,6 +10,7 @@ use crate::record::{
 };
 use crate::scenario::*;
 
+pub mod autoscaled;
 mod make;
 
 pub use make::*;

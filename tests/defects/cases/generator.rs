@@ -1,6 +1,6 @@
 //! The generator at fault: of the service nothing may be said.
 
-use crate::case::{Case, Right, Seen, Text, says};
+use crate::case::{Case, Make, Right, Seen, Text, says};
 use crate::sim::{Dice, World, healthy};
 
 pub fn cases() -> Vec<Case> {
@@ -10,19 +10,19 @@ pub fn cases() -> Vec<Case> {
             right: Right::Unknown(|s| {
                 generator_says(s, "failed for want of a file descriptor or local port")
             }),
-            world: out_of_ports,
+            make: Make::World(out_of_ports),
             real: "`tests/traffic`",
         },
         Case {
             name: "a generator that cannot keep its schedule",
             right: Right::Unknown(|s| generator_says(s, "requests left late")),
-            world: too_slow,
+            make: Make::World(too_slow),
             real: "`tests/traffic`",
         },
         Case {
             name: "arrivals dropped, since too many journeys are under way",
             right: Right::Unknown(|s| generator_says(s, "arrivals were dropped")),
-            world: dropped,
+            make: Make::World(dropped),
             real: "`tests/traffic`",
         },
     ]

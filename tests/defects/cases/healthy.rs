@@ -1,19 +1,19 @@
 //! Healthy, and awkward: nothing may fail here.
 
-use crate::case::{Case, Right, Text};
+use crate::case::{Case, Make, Right, Text};
 use crate::sim::{Dice, Policy, S, Service, World, healthy};
 
 pub fn cases() -> Vec<Case> {
     let case = |name, world, real| Case {
         name,
         right: Right::Healthy,
-        world,
+        make: Make::World(world),
         real,
     };
     let small = |name, world| Case {
         name,
         right: Right::TooLittle,
-        world,
+        make: Make::World(world),
         real: "",
     };
     vec![

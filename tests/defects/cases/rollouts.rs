@@ -1,6 +1,6 @@
 //! Rollouts of a Deployment in a cluster, with one defect each and without.
 
-use crate::case::{Case, Right, Seen, Text, near, number_after, says};
+use crate::case::{Case, Make, Right, Seen, Text, near, number_after, says};
 use crate::sim::{Deployment, Dice, OnTerm, Service, World, healthy};
 
 pub fn cases() -> Vec<Case> {
@@ -11,7 +11,7 @@ pub fn cases() -> Vec<Case> {
             right: Right::Fails("deploy", |s| {
                 cost_of(s, "pods that are told to end do not drain")
             }),
-            world: no_drain,
+            make: Make::World(no_drain),
             real,
         },
         Case {
@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Case> {
             right: Right::Fails("deploy", |s| {
                 cost_of(s, "new pods are called ready too early")
             }),
-            world: ready_too_early,
+            make: Make::World(ready_too_early),
             real,
         },
         Case {
@@ -34,7 +34,7 @@ pub fn cases() -> Vec<Case> {
                     ],
                 )
             }),
-            world: never_ready,
+            make: Make::World(never_ready),
             real,
         },
         Case {
@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
                     &["was complete only after", "limit 10 s"],
                 )
             }),
-            world: too_long,
+            make: Make::World(too_long),
             real: "",
         },
         Case {
@@ -56,31 +56,31 @@ pub fn cases() -> Vec<Case> {
                     &["pods were ready in the rollout", "asks for 3 all the time"],
                 )
             }),
-            world: too_many_at_once,
+            make: Make::World(too_many_at_once),
             real: "",
         },
         Case {
             name: "a rollout of pods that drain, one after another",
             right: Right::Healthy,
-            world: rollout,
+            make: Make::World(rollout),
             real,
         },
         Case {
             name: "a rollout of pods that take their time to start, and all surge at once",
             right: Right::Healthy,
-            world: surge,
+            make: Make::World(surge),
             real: "",
         },
         Case {
             name: "a rollout amid errors that were there before",
             right: Right::Healthy,
-            world: amid_errors,
+            make: Make::World(amid_errors),
             real: "",
         },
         Case {
             name: "a rollout that may leave one pod out",
             right: Right::Healthy,
-            world: one_missing,
+            make: Make::World(one_missing),
             real: "",
         },
     ]

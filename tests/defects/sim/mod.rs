@@ -14,12 +14,16 @@ mod client;
 mod clock;
 mod dice;
 mod engine;
-mod faults;
+mod injections;
+mod life;
+mod monitor;
 mod recorder;
+mod requests;
 mod workload;
 
 pub use clock::{MS, Micros, S, seconds};
 pub use dice::Dice;
+pub use monitor::{Alarm, DOWN};
 pub use recorder::write_and_read;
 pub use workload::Deployment;
 
@@ -48,6 +52,10 @@ pub struct World {
     pub rollout: Option<(f64, f64)>,
     /// What makes the instances, in a cluster.
     pub deployment: Option<Deployment>,
+    /// The node of each place, where there are nodes.
+    pub nodes: Vec<usize>,
+    /// Monitoring, where somebody looks at it.
+    pub alarm: Option<Alarm>,
 }
 
 /// How an instance behaves.
@@ -85,6 +93,8 @@ pub struct Service {
     pub restarts: bool,
     /// From its death to the start of the next one.
     pub backoff_us: Micros,
+    /// It takes so many times as long after each further death.
+    pub backoff_grows: f64,
     /// A kept-alive connection that is reused closes in the client's face with this chance.
     pub closes_idle: f64,
 }
@@ -108,6 +118,7 @@ impl Default for Service {
             liveness: None,
             restarts: true,
             backoff_us: S,
+            backoff_grows: 1.0,
             closes_idle: 0.0,
         }
     }
@@ -266,5 +277,7 @@ pub fn healthy(scenario: Scenario, seed: u64) -> World {
         crashes: Vec::new(),
         rollout: None,
         deployment: None,
+        nodes: Vec::new(),
+        alarm: None,
     }
 }

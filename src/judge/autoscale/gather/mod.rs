@@ -17,6 +17,7 @@ mod spec;
 use metrics::Asked;
 pub(in crate::judge) use pods::Wall;
 use pods::{Moment, NEAR, Pods, version};
+pub use spec::of as spec_of;
 
 /// What a record tells of an autoscaler.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ pub struct Appeared {
 }
 
 /// The declared flags.
-fn controller(expect: &AutoscaleExpectation) -> Controller {
+pub fn controller(expect: &AutoscaleExpectation) -> Controller {
     Controller {
         sync_period: expect.sync,
         downscale_stabilization: expect.downscale_stabilization,

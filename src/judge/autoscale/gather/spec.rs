@@ -8,7 +8,7 @@ use crate::judge::autoscale::types::{Behavior, Policy, PolicyKind, Rules, Select
 use crate::record::quantity::thousandths;
 
 /// Reads `spec`.
-pub(super) fn of(spec: &Value) -> Spec {
+pub fn of(spec: &Value) -> Spec {
     let number = |key: &str| spec[key].as_i64().map(|n| n as i32);
     let behavior = &spec["behavior"];
     Spec {

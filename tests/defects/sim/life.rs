@@ -1,30 +1,11 @@
-//! The life of instances: starts, ends, faults and their undo, and what the balancer is told of it.
+//! The life of instances: starts, ends, and what the balancer is told of it.
 
-use std::collections::BTreeMap;
-
-use squall::platform::Undo;
-use squall::record::{FaultEvent, FaultStage, InstanceState, UndoEvent, What};
-use squall::scenario::{Effect, FaultKind, Target};
+use squall::record::{InstanceState, What};
+use squall::scenario::Target;
 
 use super::cast::Instance;
-use super::client::micros;
 use super::engine::{Engine, Next};
 use super::{MS, Micros, OnTerm, S};
-
-/// The injections made, by number less one: spec, instance, and what is still in force.
-#[derive(Default)]
-pub struct Injections {
-    made: Vec<Made>,
-    /// Stops that have not ended yet: instance and number.
-    stopping: BTreeMap<usize, usize>,
-}
-
-struct Made {
-    spec: usize,
-    one: usize,
-    lasting: bool,
-    undone: bool,
-}
 
 impl Engine<'_> {
     /// An instance that is there, and ready, before traffic.
@@ -61,6 +42,11 @@ impl Engine<'_> {
             _ => odd.unwrap_or_else(|| world.service.clone()),
         };
         self.truth.instances.push(name.clone());
+        if let Some(node) = self.node_of(slot) {
+            let (instance, node) = (name.clone(), format!("n{}", node + 1));
+            self.recorder
+                .event(self.now, What::Placed { instance, node });
+        }
         self.cast
             .push(Instance::new(name, slot, service, self.now, &mut self.dice));
         let one = self.cast.len() - 1;
@@ -100,9 +86,12 @@ impl Engine<'_> {
         }
         let spreads = balancer.spreads_us;
         let spreads = notices + (spreads as f64 * self.dice.between(0.7, 1.3)) as Micros;
-        self.after(spreads, Next::List(one, listed));
+        // One queue: what is told later does not arrive earlier, so that no set is seen that never was.
+        let at = (self.now + spreads).max(self.set_by);
+        self.set_by = at;
+        self.at(at, Next::List(one, listed));
         if listed || !balancer.stale {
-            self.after(spreads + balancer.follows_us, Next::Follow(one, listed));
+            self.at(at + balancer.follows_us, Next::Follow(one, listed));
         }
     }
 
@@ -174,17 +163,22 @@ impl Engine<'_> {
         if !told {
             self.change_set(one, false, notices);
         }
-        if let Some(injection) = self.injections.stopping.remove(&one) {
-            self.fault_event(injection, FaultStage::Injected, 0);
-        }
+        self.stopped(one);
         let slot = self.cast[one].slot;
         if self.slots[slot].0 == one && self.cast[one].service.restarts {
             let backoff = match told {
                 true => 5 * MS,
-                false => self.cast[one].service.backoff_us,
+                false => self.backoff(one),
             };
             self.after(notices + backoff, Next::Start(slot));
         }
+    }
+
+    fn backoff(&self, one: usize) -> Micros {
+        let service = &self.cast[one].service;
+        let starts = self.slots[self.cast[one].slot].1;
+        let grown = service.backoff_grows.powi(starts.saturating_sub(1) as i32);
+        (service.backoff_us as f64 * grown) as Micros
     }
 
     pub fn found_out(&mut self, one: usize) {
@@ -206,130 +200,5 @@ impl Engine<'_> {
             self.terminate(one);
             self.slots.truncate(slot);
         }
-    }
-
-    // ----- faults
-
-    pub fn inject(&mut self, spec: usize) {
-        let fault = &self.world.scenario.faults[spec];
-        let wanted = fault.select.names.first();
-        let alive = |one: &usize| !self.cast[*one].dead && !self.cast[*one].leaving;
-        let newest = self.slots.iter().map(|(one, _)| *one).filter(alive);
-        let all: Vec<usize> = newest.collect();
-        let named = |one: &usize| {
-            let instance = &self.cast[*one];
-            wanted.is_none_or(|w| *w == instance.name || *w == self.slot_name(instance.slot))
-        };
-        let matching: Vec<usize> = all.into_iter().filter(named).collect();
-        if matching.is_empty() {
-            return;
-        }
-        let one = matching[self.dice.below(matching.len())];
-        let kind = fault.kind.clone();
-        self.truth.hit.push((self.cast[one].name.clone(), self.now));
-        self.injections.made.push(Made {
-            spec,
-            one,
-            lasting: kind.is_lasting(),
-            undone: false,
-        });
-        let injection = self.injections.made.len();
-        self.fault_event(injection, FaultStage::Injecting, 0);
-        if kind.effect() == Effect::Retirement {
-            self.injections.stopping.insert(one, injection);
-            let grace = match kind {
-                FaultKind::Stop { grace } => micros(grace),
-                FaultKind::PodKill { grace: Some(grace) } => micros(grace),
-                _ => 30 * S,
-            };
-            self.after(grace, Next::Die(one));
-            return self.terminate(one);
-        }
-        self.make(one, &kind);
-        let took = self.dice.whole(200, 2_000);
-        self.fault_event(injection, FaultStage::Injected, took);
-        if let Some(lasts) = fault.lasts.filter(|_| kind.is_lasting()) {
-            self.after(took + micros(lasts), Next::Undo(injection));
-        }
-    }
-
-    fn make(&mut self, one: usize, kind: &FaultKind) {
-        match *kind {
-            FaultKind::Delay { latency, .. } => self.cast[one].delay_us = 2 * micros(latency),
-            FaultKind::Drop { share } => self.cast[one].dropped = share.get(),
-            FaultKind::Reset { share } => self.cast[one].reset = share.get(),
-            FaultKind::Freeze | FaultKind::BlackHole => {
-                self.cast[one].hung = true;
-                self.hang(one);
-                if let Some(finds) = self.world.balancer.finds_hung_us {
-                    let finds = (finds as f64 * self.dice.between(0.8, 1.25)) as Micros;
-                    self.after(finds, Next::FoundOut(one));
-                }
-            }
-            FaultKind::RolloutRestart => self.begin_rollout(),
-            // What kills at once.
-            _ => self.die(one),
-        }
-    }
-
-    pub fn undo(&mut self, injection: usize) {
-        let made = &mut self.injections.made[injection - 1];
-        if std::mem::replace(&mut made.undone, true) {
-            return;
-        }
-        let one = made.one;
-        let instance = self.cast[one].name.clone();
-        let fault = self.world.scenario.faults[made.spec]
-            .kind
-            .name()
-            .to_string();
-        for (done, later) in [(None, 0), (Some(true), 900)] {
-            let event = UndoEvent {
-                injection: injection as u32,
-                undo: Undo::RestoreRoute {
-                    instance: instance.clone(),
-                    fault: fault.clone(),
-                },
-                done,
-                detail: None,
-            };
-            self.recorder.event(self.now + later, What::Undo(event));
-        }
-        let instance = &mut self.cast[one];
-        (instance.delay_us, instance.dropped, instance.reset) = (0, 0.0, 0.0);
-        if std::mem::take(&mut instance.hung) && !instance.dead {
-            instance.wake(self.now, &mut self.dice);
-            let found_out = instance.found_out;
-            self.again(one, false);
-            if found_out {
-                let probe = self.dice.whole(5 * MS, 500 * MS);
-                self.after(probe, Next::Ready(one));
-            }
-        }
-    }
-
-    /// At the end of the run all is taken back.
-    pub fn undo_rest(&mut self) {
-        for injection in 1..=self.injections.made.len() {
-            let made = &self.injections.made[injection - 1];
-            if made.lasting && !made.undone {
-                self.undo(injection);
-            }
-        }
-    }
-
-    fn fault_event(&mut self, injection: usize, stage: FaultStage, later: Micros) {
-        let made = &self.injections.made[injection - 1];
-        let spec = &self.world.scenario.faults[made.spec];
-        let event = FaultEvent {
-            injection: injection as u32,
-            spec: made.spec,
-            name: spec.name.clone(),
-            fault: spec.kind.name().into(),
-            stage,
-            instances: vec![self.cast[made.one].name.clone()],
-            detail: None,
-        };
-        self.recorder.event(self.now + later, What::Fault(event));
     }
 }

@@ -5,12 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::judge::autoscale::invariants::check_all;
 use crate::judge::testing::S;
+use crate::judge::testing::autoscaled::{Plan, expected, run};
 use crate::judge::{Ruling, Verdict};
 use crate::record::{Event, WatchEvent};
-
-mod cluster;
-
-use cluster::{Plan, expected, run};
 
 fn verdict_of(record: &Record) -> Verdict {
     let verdicts = crate::judge::judge(record);
@@ -35,12 +32,12 @@ fn window(seconds: u64) -> Value {
 #[test]
 fn a_controller_that_ignores_its_window_fails() {
     let plan = Plan {
-        tamper: |_, decision, memory| {
+        tamper: Box::new(|_, decision, memory| {
             memory.recommendations.clear();
             if let Some(raw) = decision.raw.filter(|raw| *raw < decision.current) {
                 decision.desired = raw.max(1);
             }
-        },
+        }),
         spec: window(200),
         ..Plan::default()
     };
@@ -76,7 +73,7 @@ fn a_maximum_that_is_too_low_fails() {
 #[test]
 fn a_metric_that_does_not_follow_the_load_fails() {
     let plan = Plan {
-        wanted: |_| 500,
+        wanted: Box::new(|_| 500),
         failing: 130..400,
         ..Plan::default()
     };
@@ -86,10 +83,10 @@ fn a_metric_that_does_not_follow_the_load_fails() {
 #[test]
 fn flapping_fails_though_each_decision_is_right() {
     let plan = Plan {
-        wanted: |t| match (t / 30) % 2 {
+        wanted: Box::new(|t| match (t / 30) % 2 {
             0 => 2_600,
             _ => 300,
-        },
+        }),
         steps: vec![(0, 4)],
         spec: window(0),
         ..Plan::default()
@@ -100,12 +97,12 @@ fn flapping_fails_though_each_decision_is_right() {
 #[test]
 fn never_going_down_fails_though_its_status_never_changes() {
     let plan = Plan {
-        tamper: |_, decision, _| {
+        tamper: Box::new(|_, decision, _| {
             if decision.desired < decision.current {
                 decision.desired = decision.current;
                 decision.conditions.retain(|c| c.kind != "AbleToScale");
             }
-        },
+        }),
         ..Plan::default()
     };
     judged(plan, Ruling::Fail, "stayed at 5 replicas");
@@ -239,7 +236,7 @@ fn what_cannot_be_known_is_inconclusive() {
     let why = "a restart of the controller, which was not watched";
     judged(forgetful(false), Ruling::Inconclusive, why);
     let still = Plan {
-        wanted: |_| 500,
+        wanted: Box::new(|_| 500),
         ..Plan::default()
     };
     judged(still, Ruling::Inconclusive, "had nothing to do");

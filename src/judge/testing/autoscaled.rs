@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::judge::autoscale::decide::decide;
-use crate::judge::autoscale::gather::{controller, spec};
-use crate::judge::autoscale::types::*;
-use crate::judge::testing::{S, Sim, flow};
+use super::{S, Sim, flow};
+use crate::judge::autoscale::*;
 use crate::record::{Micros, ObjectChange, ObjectEvent, Record, What};
 use crate::scenario::units::Rate;
 use crate::scenario::{AutoscaleExpectation, Expectation, Load, RateStage};
@@ -28,13 +26,13 @@ pub struct Plan {
     /// The autoscaler's spec, without its target.
     pub spec: Value,
     /// CPU wanted in all, thousandths of a core, at each time.
-    pub wanted: fn(u64) -> i64,
+    pub wanted: Box<dyn Fn(u64) -> i64>,
     /// The traffic's steps: from when on, requests per second.
     pub steps: Vec<(u64, u64)>,
     /// How long it lasts.
     pub seconds: u64,
     /// Changes the controller's decisions or memory.
-    pub tamper: fn(u64, &mut Decision, &mut Memory),
+    pub tamper: Box<dyn Fn(u64, &mut Decision, &mut Memory)>,
     /// Somebody else scales: when, to what, who.
     pub foreign: Option<(u64, i32, Option<&'static str>)>,
     /// A new controller takes over.
@@ -51,6 +49,10 @@ pub struct Plan {
     pub failing: std::ops::Range<u64>,
     /// The target is not there.
     pub no_target: bool,
+    /// Seconds after each quarter of a minute at which the controller decides and samples are taken.
+    pub phases: (u64, u64),
+    /// From a pod's creation until it is ready, seconds.
+    pub starts_in: u64,
 }
 
 impl Default for Plan {
@@ -60,10 +62,10 @@ impl Default for Plan {
                 "metrics": [{"type": "Resource", "resource": {"name": "cpu",
                     "target": {"type": "Utilization", "averageUtilization": 60}}}],
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}),
-            wanted: |t| if (120..420).contains(&t) { 2_600 } else { 300 },
+            wanted: Box::new(|t| if (120..420).contains(&t) { 2_600 } else { 300 }),
             steps: vec![(0, 4), (120, 12), (420, 4)],
             seconds: 720,
-            tamper: |_, _, _| {},
+            tamper: Box::new(|_, _, _| {}),
             foreign: None,
             leader_change: None,
             leader_seen: true,
@@ -72,6 +74,8 @@ impl Default for Plan {
             pinned: false,
             failing: 0..0,
             no_target: false,
+            phases: (7, 3),
+            starts_in: 4,
         }
     }
 }
@@ -188,11 +192,11 @@ impl Cluster {
         for t in 1..self.plan.seconds {
             let now = t * S;
             self.start(now);
-            if t % 15 == 3 {
+            if t % 15 == self.plan.phases.1 {
                 self.sample(now);
             }
             self.change(t, now);
-            if t % 15 == 7 {
+            if t % 15 == self.plan.phases.0 {
                 self.sync(t, now);
             }
             let ready = self.pods.iter().filter(|p| p.ready && !p.deleted);
@@ -226,7 +230,7 @@ impl Cluster {
         let requests = self.plan.request.map(|cpu| json!({"cpu": cpu}));
         let mut facts = json!({"owner": "Deployment/shop", "phase": "Running", "node": "n1",
             "created": wall(pod.created), "started": wall(pod.created), "ready": if pod.ready { "True" } else { "False" },
-            "ready-since": wall(if pod.ready { pod.created + 4 * S } else { pod.created }),
+            "ready-since": wall(self.changed(&pod)),
             "containers": {"web": {"requests": requests, "limits": null}}});
         if pod.deleted {
             facts["deleted"] = json!(wall(at));
@@ -241,10 +245,15 @@ impl Cluster {
         self.tell(at, "Deployment", "shop", facts);
     }
 
-    /// Pods are ready four seconds after they were made.
+    /// When a pod became ready, or was made.
+    fn changed(&self, pod: &Made) -> Micros {
+        let after = if pod.ready { self.plan.starts_in } else { 0 };
+        pod.created + after * S
+    }
+
     fn start(&mut self, now: Micros) {
         for i in 0..self.pods.len() {
-            if !self.pods[i].ready && now >= self.pods[i].created + 4 * S {
+            if !self.pods[i].ready && now >= self.pods[i].created + self.plan.starts_in * S {
                 self.pods[i].ready = true;
                 self.tell_pod(now, i);
             }
@@ -317,11 +326,7 @@ impl Cluster {
             deleted: p.deleted,
             ready: Some(Readiness {
                 status: Some(p.ready),
-                since: second(if p.ready {
-                    p.created + 4 * S
-                } else {
-                    p.created
-                }),
+                since: second(self.changed(p)),
             }),
             started: Some(second(p.created)),
             requests: request
@@ -356,7 +361,7 @@ impl Cluster {
                 "message": "deployments.apps \"shop\" not found"}]);
             return self.tell_autoscaler(now, conditions);
         }
-        let (flags, spec) = (controller(&expected()), spec::of(&self.spec));
+        let (flags, spec) = (controller(&expected()), spec_of(&self.spec));
         let inputs = self.inputs(now);
         let current = self.replicas;
         let memory = self
