@@ -27,6 +27,14 @@ fn split(text: &str, expected: &str) -> Result<(f64, String), UnitError> {
     Ok((value, unit.trim().to_string()))
 }
 
+/// A number without a unit, or with one that is none of those expected.
+fn wrong_unit(text: &str, unit: &str, expected: &str) -> UnitError {
+    UnitError(match unit {
+        "" => format!("`{text}` has no unit: expected {expected}"),
+        _ => format!("unknown unit `{unit}` in `{text}`: expected {expected}"),
+    })
+}
+
 /// Parses a duration such as `250ms`, `1.5s`, `2m`, `1h` or a sequence such as `1m30s`.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     const EXPECTED: &str = "a duration with its unit, such as 250ms, 30s, 5m or 1h";
@@ -51,16 +59,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             "s" => 1.0,
             "m" | "min" => 60.0,
             "h" => 3600.0,
-            "" => {
-                return Err(UnitError(format!(
-                    "`{text}` has no unit: expected {EXPECTED}"
-                )));
-            }
-            other => {
-                return Err(UnitError(format!(
-                    "unknown unit `{other}` in `{text}`: expected {EXPECTED}"
-                )));
-            }
+            other => return Err(wrong_unit(text, other, EXPECTED)),
         };
         total += value * scale;
         rest = next.trim_start();
@@ -154,16 +153,7 @@ impl FromStr for Rate {
             "/s" => 1.0,
             "/m" | "/min" => 60.0,
             "/h" => 3600.0,
-            "" => {
-                return Err(UnitError(format!(
-                    "`{text}` has no unit: expected {EXPECTED}"
-                )));
-            }
-            other => {
-                return Err(UnitError(format!(
-                    "unknown unit `{other}` in `{text}`: expected {EXPECTED}"
-                )));
-            }
+            other => return Err(wrong_unit(text, other, EXPECTED)),
         };
         Ok(Self(value / per))
     }
@@ -198,12 +188,7 @@ impl FromStr for Ratio {
         let (value, unit) = split(text, EXPECTED)?;
         match unit.as_str() {
             "%" => Ok(Self(value / 100.0)),
-            "" => Err(UnitError(format!(
-                "`{text}` has no unit: expected {EXPECTED}"
-            ))),
-            other => Err(UnitError(format!(
-                "unknown unit `{other}` in `{text}`: expected {EXPECTED}"
-            ))),
+            other => Err(wrong_unit(text, other, EXPECTED)),
         }
     }
 }
@@ -245,16 +230,7 @@ impl FromStr for Size {
             "kB" | "KB" => 1e3,
             "MB" => 1e6,
             "GB" => 1e9,
-            "" => {
-                return Err(UnitError(format!(
-                    "`{text}` has no unit: expected {EXPECTED}"
-                )));
-            }
-            other => {
-                return Err(UnitError(format!(
-                    "unknown unit `{other}` in `{text}`: expected {EXPECTED}"
-                )));
-            }
+            other => return Err(wrong_unit(text, other, EXPECTED)),
         };
         Ok(Self((value * scale).round() as u64))
     }
@@ -295,16 +271,7 @@ impl FromStr for Cores {
         let scale = match unit.as_str() {
             "m" => 1.0,
             "core" | "cores" => 1e3,
-            "" => {
-                return Err(UnitError(format!(
-                    "`{text}` has no unit: expected {EXPECTED}"
-                )));
-            }
-            other => {
-                return Err(UnitError(format!(
-                    "unknown unit `{other}` in `{text}`: expected {EXPECTED}"
-                )));
-            }
+            other => return Err(wrong_unit(text, other, EXPECTED)),
         };
         Ok(Self((value * scale).round() as u64))
     }
