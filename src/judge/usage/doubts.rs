@@ -33,8 +33,8 @@ fn unseen(case: &Case<'_>) -> Option<Finding> {
     }
     let why = not_recorded(case);
     let because = why.unwrap_or("what the instances used is not in the record".into());
-    let missing =
-        "samples: `metrics.k8s.io` in the cluster, or leave to `get nodes/proxy`, for its kubelets";
+    let missing = "samples: `metrics.k8s.io` in the cluster, or leave to `get nodes/proxy`, for its kubelets \
+                   (deploy/kubernetes/rbac-kubelets.yaml)";
     Some(Finding::unclear(because, missing))
 }
 

@@ -1,7 +1,7 @@
 //! The one list of API calls that a run may make.
 //!
 //! From it come what `squall plan` prints, what it asks the cluster about before anything starts
-//! (SelfSubjectAccessReview), and `deploy/kubernetes/rbac.yaml`: the three cannot disagree.
+//! (SelfSubjectAccessReview), and `deploy/kubernetes/rbac*.yaml`: the three cannot disagree.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use kube::api::PostParams;
 
 mod rbac;
 
-pub use rbac::rbac;
+pub use rbac::{rbac, rbac_kubelets};
 
 use super::api::Cluster;
 use super::observe::OBSERVED;
