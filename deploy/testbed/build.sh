@@ -5,11 +5,14 @@
 # Debian bookworm: kubernetes 1.20.2, etcd 3.4, containerd 1.6, runc 1.1, golang 1.19.
 source "$(dirname "$(realpath "$0")")/lib.sh"
 out=$(realpath -m "${1:-$BIN}")
+# Another way of building them is another number: what was built before is built again.
+edition=2
 programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
 check_machine
 export DEBIAN_FRONTEND=noninteractive
 
 installed() { dpkg-query -W -f '${db:Status-Status}\n' "$@" 2>/dev/null | grep -qv '^installed$' && return 1; dpkg-query -W "$@" >/dev/null 2>&1; }
+built() { [ "$(cat "$out/edition" 2>/dev/null)" = $edition ] || return 1; for p in "${programs[@]}"; do [ -x "$out/$p" ] || return 1; done; }
 need=(etcd-server containerd runc containernetworking-plugins iptables ipset conntrack iproute2 ethtool socat busybox-static openssl curl)
 command -v kubectl >/dev/null || need+=(kubernetes-client)
 if ! installed "${need[@]}"; then
@@ -17,18 +20,16 @@ if ! installed "${need[@]}"; then
   apt-get update -q >/dev/null
   apt-get install -y -q --no-install-recommends "${need[@]}" >/dev/null
 fi
-complete=yes; for p in "${programs[@]}"; do [ -x "$out/$p" ] || complete=no; done
-[ $complete = yes ] && exit 0
+built && exit 0
 
 # Two builds at once would take twice as long and end the same.
 mkdir -p "$(dirname "$out")"
 exec 9>"$out.lock"; flock 9
-complete=yes; for p in "${programs[@]}"; do [ -x "$out/$p" ] || complete=no; done
-[ $complete = yes ] && exit 0
+built && exit 0
 
 say "building Kubernetes into $out: about 5 minutes, once a machine"
 apt-get update -q >/dev/null
-apt-get install -y -q --no-install-recommends golang-go rsync make gcc libc6-dev dpkg-dev >/dev/null
+apt-get install -y -q --no-install-recommends golang-go golang-github-modern-go-reflect2-dev rsync make gcc libc6-dev dpkg-dev >/dev/null
 work=$(mktemp -d -p "$(dirname "$out")" build.XXXXXX)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 cd "$work"
@@ -45,9 +46,14 @@ mkdir -p src gopath/src/k8s.io
 tar xzf kubernetes_*.orig.tar.gz -C src --strip-components=1
 ln -s "$work/src" gopath/src/k8s.io/kubernetes
 cd gopath/src/k8s.io/kubernetes
+# Its own copy of reflect2 knows the maps of Go up to 1.17: with a later one the API server dies of each custom resource.
+reflect2=vendor/github.com/modern-go/reflect2
+rm $reflect2/*.go $reflect2/*.s
+cp /usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} $reflect2/
 # The 1.20 tree predates Go modules' current vendor checks: build it the way its own Makefile does, in GOPATH mode.
 GOPATH=$work/gopath GOCACHE=$work/gocache CGO_ENABLED=0 KUBE_BUILD_PLATFORMS=linux/amd64 \
   nice make all WHAT="${programs[*]/#/cmd/}"
 mkdir -p "$out"
 # Under another name first: an interrupted copy must not look like a finished build.
 for p in "${programs[@]}"; do cp "_output/local/bin/linux/amd64/$p" "$out/.$p"; mv "$out/.$p" "$out/$p"; done
+echo $edition >"$out/edition"
