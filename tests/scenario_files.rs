@@ -548,6 +548,34 @@ fn faults_of_a_cluster_are_read_and_survive_the_record() {
             "{text}: {made:?}"
         );
     }
+    for (text, is) in [
+        ("delay: { latency: 200ms, zone: z1 }", "delay"),
+        ("black-hole:", "black-hole"),
+        ("loss: { share: 12.5%, pick: all }", "loss"),
+        ("dns-fault:", "dns-fault"),
+        (
+            "dns-fault: { answer: random, domains: [ \"cart.*\" ] }",
+            "dns-fault",
+        ),
+        (
+            "io-delay: { latency: 1s, volume: /data, share: 7% }",
+            "io-delay",
+        ),
+        (
+            "io-error: { errno: ENOSPC, volume: /data, path: /data/wal, container: db }",
+            "io-error",
+        ),
+    ] {
+        assert_eq!(fault(&format!("    {text}\n")).kind.name(), is);
+    }
+    for (text, is_behind) in [("ahead", false), ("behind", true)] {
+        let made = fault(&format!("    clock-skew: {{ {text}: 5m }}\n")).kind;
+        assert!(
+            matches!(made, FaultKind::ClockSkew { offset, behind, .. }
+                if behind == is_behind && offset == Duration::from_secs(300)),
+            "{made:?}"
+        );
+    }
     fault("    node-loss: { node: n2, down: \"off {node}\", up: \"on {node}\" }\n");
     for (text, says) in [
         (
@@ -561,6 +589,20 @@ fn faults_of_a_cluster_are_read_and_survive_the_record() {
         (
             "    kill:\n",
             "`kill` cannot be done to a `kubernetes` target",
+        ),
+        ("    drop:\n", "black-hole, pod-kill"),
+        (
+            "    dns-fault: { domains: [ a, \"*.shop\" ] }\n",
+            "the `*` is not at the end of the name",
+        ),
+        ("    io-error: { volume: data }\n", "`data` is not a path"),
+        (
+            "    clock-skew: { ahead: 1m, behind: 1m }\n",
+            "`behind` cannot stand together with `ahead`",
+        ),
+        (
+            "    io-delay: { latency: 1s, volume: /data, share: 0.5% }\n",
+            "Chaos Mesh counts whole percent",
         ),
     ] {
         let problems = read(&in_cluster(text)).unwrap_err().to_string();

@@ -150,6 +150,8 @@ impl Undo {
     pub fn patience(&self) -> Duration {
         Duration::from_secs(match self {
             Undo::Run { .. } => 120,
+            // Chaos Mesh has something to take back first.
+            Undo::Remove { api_version, .. } if api_version.starts_with("chaos-mesh.org/") => 30,
             _ => 5,
         })
     }

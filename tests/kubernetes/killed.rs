@@ -174,7 +174,7 @@ fn ledger(bed: &Bed, ns: &str) -> String {
     ledger.as_str().unwrap_or_default().to_string()
 }
 
-fn replicas(bed: &Bed, ns: &str) -> Value {
+pub fn replicas(bed: &Bed, ns: &str) -> Value {
     bed.json(&["-n", ns, "get", "deployment", "web"])["spec"]["replicas"].clone()
 }
 

@@ -5,11 +5,14 @@ mod audit;
 mod autoscale;
 mod balance;
 mod bed;
+mod chaos_agent;
+mod chaos_mesh;
 mod deploy;
 mod enforcer;
 mod guarded;
 mod harness;
 mod killed;
+mod killed_elsewhere;
 mod metrics_api;
 mod partition;
 mod remote;
@@ -490,6 +493,8 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
         let ns = &*bed.namespace("t-role");
         strain::web(&bed, ns, 2, None);
         let _enforcer = enforcer::Enforcer::start(&bed, ns);
+        let _resources = chaos_agent::Resources::install(&bed);
+        let _agent = chaos_agent::Agent::start(&bed, ns);
         let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
         let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
         let dir = tempfile::tempdir().unwrap();
@@ -538,6 +543,7 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
                 down: "true {node}".into(),
                 up: "true {node}".into(),
             },
+            FaultKind::BlackHole,
         ];
         for reach in [Reach::ClusterIp, Reach::PortForward] {
             let target = KubernetesTarget {

@@ -140,6 +140,13 @@ pub const CASES: &[Case] = &[
     structural("kill: { pick: 1 }", "memory-stress: { size: 64 }", 18, 28, "`64` has no unit", "64MiB"),
     structural("kill: { pick: 1 }", "memory-stress: {}", 18, 5, "missing key `size`", "256MiB"),
     structural("kill: { pick: 1 }", "partition: { direction: in }", 18, 29, "is not one of the known words", "ingress"),
+    semantic("kill: { pick: 1 }", "delay: { latency: 1s, zone: z1 }", 18, 27, "a `local` target has no zones", "no `zone`"),
+    semantic("kill: { pick: 1 }", "loss: { share: 10% }", 18, 5, "`loss` cannot be done to a `local` target", "a `kubernetes` target, or kill"),
+    structural("kill: { pick: 1 }", "loss: {}", 18, 5, "missing key `share`", "10%"),
+    structural("kill: { pick: 1 }", "clock-skew: {}", 18, 5, "names none of ahead, behind", "exactly one of"),
+    structural("kill: { pick: 1 }", "dns-fault: { answer: eror }", 18, 26, "is not one of the known words", "did you mean `error`?"),
+    structural("kill: { pick: 1 }", "io-delay: { latency: 1s }", 18, 5, "missing key `volume`", "/data"),
+    structural("kill: { pick: 1 }", "io-error: { volume: /data, errno: ENOSPACE }", 18, 39, "is not one of the known words", "did you mean `ENOSPC`?"),
     structural("kill: { pick: 1 }", "node-loss: { down: x }", 18, 5, "missing key `up`", "power on"),
     // Bounds.
     structural("p99 < 250ms", "p101 < 250ms", 21, 5, "no percentile `p101`", "p0 to p100"),

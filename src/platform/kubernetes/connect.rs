@@ -13,7 +13,7 @@ use super::permissions::{self, Permission};
 use super::stress::Sessions;
 use super::target::{self, Found};
 use super::view::View;
-use super::{Asked, KubernetesPlatform, autoscaler, own};
+use super::{Asked, KubernetesPlatform, autoscaler, chaos_mesh, own};
 use crate::platform::PlatformError;
 use crate::record::Sink;
 use crate::scenario::KubernetesTarget;
@@ -39,6 +39,7 @@ impl KubernetesPlatform {
             )));
         }
         let cluster = Cluster::of(target).await?;
+        chaos_mesh::installed(&cluster, all()).await?;
         let found = target::find(&cluster, target).await?;
         let own = own::pod(&cluster).await;
         let limits = Limits {
@@ -81,8 +82,7 @@ impl KubernetesPlatform {
             let faults = Faults {
                 namespace: namespace.clone(),
                 view: faults.view.elsewhere(),
-                // An object cannot belong to one of another namespace; only its undo removes it.
-                owner: RunOwner::default(),
+                owner: faults.owner.elsewhere(),
                 port: None,
                 ..faults.clone()
             };

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::api::{Cluster, say};
 use super::change::{InPlace, Place, make};
+use super::chaos_mesh;
 use super::guard::{Candidate, Limits};
 use super::lease::Lost;
 use super::node::for_node;
@@ -81,6 +82,9 @@ impl Faults {
     /// What takes back a fault that changes no object in place.
     fn undo_of_own(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
         let victim = self.victim(&change.instance)?;
+        if let Some(undo) = self.undo_of_chaos(&change.kind, &victim) {
+            return Ok(Some(undo));
+        }
         Ok(match &change.kind {
             FaultKind::CpuStress { .. } | FaultKind::MemoryStress { .. } => {
                 Some(Undo::RestoreRoute {
@@ -135,6 +139,9 @@ impl Faults {
     /// Makes the change.
     pub async fn apply(&self, change: &Change) -> Result<(), PlatformError> {
         let victim = self.victim(&change.instance)?;
+        if let Some(kind) = chaos_mesh::kind_of(&change.kind) {
+            return self.hand_over(&victim, &change.kind, &kind).await;
+        }
         let place = self.place_of(change)?;
         match (&change.kind, place) {
             (FaultKind::PodKill { grace }, _) => self.kill(&victim, *grace).await,

@@ -104,12 +104,12 @@ pub async fn take_back(
     }
     while let Some(undo) = left.last().cloned() {
         let done = super::undo::take_back(cluster, &undo);
-        match timeout(CALL * 2, done).await {
+        let limit = undo.patience() * 2;
+        match timeout(limit, done).await {
             Ok(result) => result?,
             Err(_) => {
                 return Err(PlatformError::Unreachable(format!(
-                    "could not {undo} in {:?}",
-                    CALL * 2
+                    "could not {undo} in {limit:?}"
                 )));
             }
         }

@@ -27,6 +27,7 @@ use crate::scenario::{FaultKind, KubernetesTarget, NAMESPACE_LABEL, Reach, Seen}
 pub mod api;
 mod autoscaler;
 mod change;
+mod chaos_mesh;
 mod connect;
 mod drain;
 mod exec;
@@ -397,7 +398,10 @@ impl Platform for KubernetesPlatform {
                 let (faults, name) = self.faults_of(instance);
                 faults.let_go(fault, name).await
             }
-            _ => undo::undo(&self.cluster, undo).await,
+            _ => {
+                chaos_mesh::note_if_over(&self.cluster, &self.sink, undo).await;
+                undo::undo(&self.cluster, undo).await
+            }
         }?;
         if let Some(lease) = self.lease() {
             lease.settled(undo);

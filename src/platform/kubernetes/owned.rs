@@ -1,14 +1,21 @@
 //! What squall creates in the cluster: always for the run that needs it, so that it goes when the run is gone.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::api::Cluster;
 use crate::platform::PlatformError;
+
+/// Finalizers are waited for so long.
+const LET_GO: Duration = Duration::from_secs(25);
+/// An object that is held is looked at so often.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The label that says whose an object is: `squall`.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -16,17 +23,35 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The object that stands for the run in the cluster, once there is one. The cluster's garbage collector removes what
 /// it owns when it goes, whoever is left to care.
 #[derive(Debug, Clone, Default)]
-pub struct RunOwner(Arc<OnceLock<OwnerReference>>);
+pub struct RunOwner {
+    object: Arc<OnceLock<OwnerReference>>,
+    /// What is created is in another namespace than the object: it cannot belong to it, only its undo removes it.
+    elsewhere: bool,
+}
 
 impl RunOwner {
     /// Says which object it is; the first word counts.
     pub fn set(&self, owner: OwnerReference) {
-        let _ = self.0.set(owner);
+        let _ = self.object.set(owner);
     }
 
     /// The owner of what is created from now on; `None` while nothing stands for the run.
     pub fn run_owner(&self) -> Option<OwnerReference> {
-        self.0.get().cloned()
+        self.object.get().filter(|_| !self.elsewhere).cloned()
+    }
+
+    /// The same run, for what it creates in other namespaces.
+    pub fn elsewhere(&self) -> Self {
+        Self {
+            elsewhere: true,
+            ..self.clone()
+        }
+    }
+
+    /// Tells what this run creates from what others do, in names.
+    pub fn run_id(&self) -> &str {
+        let uid = self.object.get().map_or("", |o| o.uid.as_str());
+        uid.get(..8).unwrap_or("run")
     }
 }
 
@@ -127,7 +152,8 @@ pub async fn get(
     cluster.call(&doing, api.get_opt(name)).await
 }
 
-/// Removes an object; one that is gone, or of a kind that is gone, is a success.
+/// Removes an object, and returns once whoever has set finalizers on it has let it go; one that is gone, or of a kind that
+/// is gone, is a success.
 pub async fn remove(
     cluster: &Cluster,
     kind: &Kind,
@@ -135,14 +161,30 @@ pub async fn remove(
 ) -> Result<(), PlatformError> {
     let api = kind.api(cluster, namespace);
     let doing = format!("remove {} {name}", kind.kind);
-    let removed = async {
-        // Said, as it is not the default for each kind: a Job's pods would stay.
-        match api.delete(name, &DeleteParams::background()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            other => other.map(drop),
+    let until = Instant::now() + LET_GO;
+    loop {
+        let removed = async {
+            // Said, as it is not the default for each kind: a Job's pods would stay.
+            match api.delete(name, &DeleteParams::background()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+                // The object, where it is still there.
+                other => other.map(|answer| answer.left()),
+            }
+        };
+        let left = cluster.call(&doing, removed).await?;
+        let held = left.and_then(|o| o.metadata.finalizers).unwrap_or_default();
+        if held.is_empty() {
+            return Ok(());
         }
-    };
-    cluster.call(&doing, removed).await
+        if Instant::now() >= until {
+            return Err(PlatformError::Failed(format!(
+                "{} {name} is to be removed, and still held by {} after {LET_GO:?}",
+                kind.kind,
+                held.join(", ")
+            )));
+        }
+        sleep(LOOK).await;
+    }
 }
 
 #[cfg(test)]

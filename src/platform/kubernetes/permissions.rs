@@ -17,6 +17,7 @@ mod rbac;
 pub use rbac::{rbac, rbac_kubelets};
 
 use super::api::Cluster;
+use super::chaos_mesh;
 use super::observe::OBSERVED;
 use crate::platform::PlatformError;
 use crate::scenario::{FaultKind, Reach, Seen};
@@ -111,6 +112,10 @@ impl List {
         let name = fault.name();
         for (group, resource, verbs) in calls(fault) {
             self.add(name, true, group, resource, verbs);
+        }
+        if chaos_mesh::resource(fault).is_some() {
+            // To say why one is not injected.
+            self.add(name, false, "", "events", &["list"]);
         }
         if matches!(
             fault,
@@ -255,6 +260,9 @@ fn calls(fault: &FaultKind) -> Vec<(&'static str, &'static str, &'static [&'stat
         ("apps", "deployments", &["get", "patch"]),
         ("apps", "statefulsets", &["get", "patch"]),
     ];
+    if let Some((_, plural)) = chaos_mesh::resource(fault) {
+        return vec![(chaos_mesh::GROUP, plural, &["create", "delete", "get"])];
+    }
     match fault {
         FaultKind::PodKill { .. } => vec![("", "pods", &["delete"])],
         FaultKind::Evict { .. } => vec![("", "pods/eviction", &["create"])],
@@ -287,19 +295,13 @@ fn calls(fault: &FaultKind) -> Vec<(&'static str, &'static str, &'static [&'stat
         // Its commands are not the cluster's; what they need is not known here.
         FaultKind::NodeLoss { .. } => vec![("", "pods", &["list"])],
         // Faults of other platforms.
-        FaultKind::Kill
-        | FaultKind::Stop { .. }
-        | FaultKind::Freeze
-        | FaultKind::Delay { .. }
-        | FaultKind::Drop { .. }
-        | FaultKind::Reset { .. }
-        | FaultKind::BlackHole => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
 /// Where each undo of a change in a cluster needs a call: group, resource, verb. The guardian is asked for those of its
 /// run before the first fault.
-pub const UNDOING: [(&str, &str, &str); 9] = [
+pub const UNDOING: [(&str, &str, &str); 13] = [
     ("", "nodes", "get"),
     ("", "nodes", "patch"),
     ("", "pods", "get"),
@@ -309,6 +311,10 @@ pub const UNDOING: [(&str, &str, &str); 9] = [
     ("apps", "statefulsets", "get"),
     ("apps", "statefulsets", "patch"),
     ("networking.k8s.io", "networkpolicies", "delete"),
+    (chaos_mesh::GROUP, "networkchaos", "delete"),
+    (chaos_mesh::GROUP, "dnschaos", "delete"),
+    (chaos_mesh::GROUP, "iochaos", "delete"),
+    (chaos_mesh::GROUP, "timechaos", "delete"),
 ];
 
 /// A call that undoes something, as the guardian is told of it: `VERB RESOURCE.GROUP`, and ` in NAMESPACE` where that

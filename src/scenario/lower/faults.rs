@@ -1,15 +1,16 @@
 //! Faults and the guard.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use super::{Lower, duration, entries, one_or_more, parsed, show, text, traffic_end};
+use super::fault_kind::{fault_kind, labels};
+use super::{Lower, duration, one_or_more, parsed, show, text, traffic_end};
 use crate::scenario::expression;
 use crate::scenario::model::{
-    AbortOn, Direction, FaultKind, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NAMESPACE_LABEL,
-    NODE_LABEL, OWNER_LABEL, OptIn, Pick, Select, StressPlace, Target, When, ZONE_LABEL,
+    AbortOn, FaultSpec, Flow, Guard, KeepReady, LocalTarget, NAMESPACE_LABEL, NODE_LABEL,
+    OWNER_LABEL, OptIn, Pick, Select, Target, When, ZONE_LABEL,
 };
 use crate::scenario::problem::{Problem, Span};
-use crate::scenario::shape::{KINDS, LOCAL_KINDS};
+use crate::scenario::shape::KINDS;
 use crate::scenario::tree::{Entry, Node};
 
 impl Lower<'_> {
@@ -43,7 +44,7 @@ impl Lower<'_> {
                     self.check_kind(kind, target);
                 }
                 if let Some(kind) = kind {
-                    self.check_partition(kind);
+                    self.check_settings(kind);
                     self.check_namespace(kind, root, target);
                 }
                 let at = self.fault_time(node, traffic);
@@ -71,24 +72,6 @@ impl Lower<'_> {
         faults.into_iter().collect()
     }
 
-    /// A process has no node to drain, a pod no balancer of ours in front of it.
-    fn check_kind(&mut self, kind: &Entry, target: &Target) {
-        let Some(of_cluster) = fault_kind(kind).map(|k| k.is_of_cluster()) else {
-            return;
-        };
-        let (wrong, expected) = match target {
-            Target::Local(_) if of_cluster => ("local", "a `kubernetes` target, or "),
-            Target::Kubernetes(_) if !of_cluster => ("kubernetes", "a `local` target, or "),
-            _ => return,
-        };
-        let message = format!("`{}` cannot be done to a `{wrong}` target", kind.key);
-        let kinds = match of_cluster {
-            true => KINDS[..LOCAL_KINDS].join(", "),
-            false => KINDS[LOCAL_KINDS..].join(", "),
-        };
-        self.report(Problem::new(kind.key_at, message).expected(format!("{expected}{kinds}")));
-    }
-
     /// What must be seen first.
     fn when(&mut self, node: &Node, target: Option<&Target>) -> Option<When> {
         let (when, after) = (text(node, "when"), text(node, "after"));
@@ -113,25 +96,6 @@ impl Lower<'_> {
             after_rollout: after.is_some(),
             within: duration(node, "within"),
         })
-    }
-
-    /// What comes from somewhere is not cut by cutting what goes out.
-    fn check_partition(&mut self, kind: &Entry) {
-        let Some(FaultKind::Partition { direction, .. }) = fault_kind(kind) else {
-            return;
-        };
-        for (key, other, way) in [
-            ("from", Direction::Egress, "ingress"),
-            ("to", Direction::Ingress, "egress"),
-        ] {
-            if let (Some(entry), true) = (kind.value.entry(key), direction == other) {
-                let message = format!("`{key}` says nothing about that direction");
-                self.report(
-                    Problem::new(entry.key_at, message)
-                        .expected(format!("no `{key}`, or `direction: {way}` or `both`")),
-                );
-            }
-        }
     }
 
     fn fault_time(&mut self, node: &Node, traffic: Option<&[Flow]>) -> Option<std::time::Duration> {
@@ -413,91 +377,4 @@ fn hit_count(select: &Select, instances: u32) -> u32 {
         Pick::Share(share) => ((share.get() * f64::from(candidates)).floor() as u32).max(1),
         Pick::All => candidates,
     }
-}
-
-fn labels(node: &Node, key: &str) -> BTreeMap<String, String> {
-    let labels = entries(node, key).iter();
-    let labels = labels.filter_map(|e| Some((e.key.clone(), e.value.text()?.to_string())));
-    labels.collect()
-}
-
-fn stress_place(node: &Node) -> Option<StressPlace> {
-    Some(StressPlace {
-        container: text(node, "container"),
-        image: text(node, "image")?,
-    })
-}
-
-/// The direction as written, or the one that `from` and `to` speak of.
-fn direction(node: &Node) -> Option<Direction> {
-    if node.get("direction").is_some() {
-        return super::word(node, "direction");
-    }
-    Some(match (node.get("from"), node.get("to")) {
-        (Some(_), None) => Direction::Ingress,
-        (None, Some(_)) => Direction::Egress,
-        _ => Direction::Both,
-    })
-}
-
-fn fault_kind(entry: &Entry) -> Option<FaultKind> {
-    let node = &entry.value;
-    Some(match entry.key.as_str() {
-        "kill" => FaultKind::Kill,
-        "stop" => FaultKind::Stop {
-            grace: duration(node, "grace")?,
-        },
-        "freeze" => FaultKind::Freeze,
-        "delay" => FaultKind::Delay {
-            latency: duration(node, "latency")?,
-            jitter: duration(node, "jitter")?,
-        },
-        "drop" => FaultKind::Drop {
-            share: expression::share(&text(node, "share")?)?,
-        },
-        "reset" => FaultKind::Reset {
-            share: expression::share(&text(node, "share")?)?,
-        },
-        "black-hole" => FaultKind::BlackHole,
-        "pod-kill" => FaultKind::PodKill {
-            grace: duration(node, "grace"),
-        },
-        "evict" => FaultKind::Evict {
-            deadline: duration(node, "deadline")?,
-        },
-        "container-kill" => FaultKind::ContainerKill {
-            container: text(node, "container"),
-            signal: text(node, "signal")?,
-        },
-        "cordon" => FaultKind::Cordon,
-        "drain" => FaultKind::Drain {
-            deadline: duration(node, "deadline")?,
-        },
-        "scale" => FaultKind::Scale {
-            replicas: parsed(node, "replicas")?,
-        },
-        "rollout-restart" => FaultKind::RolloutRestart,
-        "bad-rollout" => FaultKind::BadRollout {
-            image: text(node, "image")?,
-        },
-        "cpu-stress" => FaultKind::CpuStress {
-            workers: parsed(node, "workers")?,
-            load: expression::share(&text(node, "load")?)?,
-            place: stress_place(node)?,
-        },
-        "memory-stress" => FaultKind::MemoryStress {
-            size: parsed(node, "size")?,
-            place: stress_place(node)?,
-        },
-        "partition" => FaultKind::Partition {
-            direction: direction(node)?,
-            from: labels(node, "from"),
-            to: labels(node, "to"),
-        },
-        "node-loss" => FaultKind::NodeLoss {
-            down: text(node, "down")?,
-            up: text(node, "up")?,
-        },
-        _ => return None,
-    })
 }

@@ -9,6 +9,7 @@ mod balance;
 mod capacity;
 mod deploy;
 mod expect;
+mod fault_kind;
 mod faults;
 mod journey;
 mod scope;

@@ -4,15 +4,17 @@ use super::faults::{HINTS, NAME, PICK, READY, SELECT};
 use super::file::TEXTS;
 use super::{Field, Object, Scalar};
 
-const NODE: Field = Field::of("node", Scalar::Name, "Only pods on this node.").example("n1");
-const ZONE: Field = Field::of("zone", Scalar::Name, "Only pods in this zone.").example("z1");
-const NAMESPACE: Field = Field::of(
+pub(super) const NODE: Field =
+    Field::of("node", Scalar::Name, "Only pods on this node.").example("n1");
+pub(super) const ZONE: Field =
+    Field::of("zone", Scalar::Name, "Only pods in this zone.").example("z1");
+pub(super) const NAMESPACE: Field = Field::of(
     "namespace",
     Scalar::Name,
     "Pods of this namespace instead of the target's own; `guard.namespaces` must name it.",
 )
 .example("backend");
-const OWNER: Field = Field::of(
+pub(super) const OWNER: Field = Field::of(
     "owner",
     Scalar::Name,
     "Only pods that this workload makes, as KIND/NAME.",
@@ -22,7 +24,7 @@ const IMAGE: Field = Field::of("image", Scalar::Name, "The image that cannot be 
     .default("squall.invalid/no-such-image:1");
 
 /// A fault without settings of its own.
-const fn plain(name: &'static str, doc: &'static str) -> Object {
+pub(super) const fn plain(name: &'static str, doc: &'static str) -> Object {
     Object {
         name,
         doc,
@@ -32,7 +34,7 @@ const fn plain(name: &'static str, doc: &'static str) -> Object {
     }
 }
 
-/// A fault with one setting.
+/// A fault with settings of its own.
 macro_rules! with {
     ($name:literal, $doc:literal, $($field:expr),+) => {
         Object {
@@ -44,6 +46,7 @@ macro_rules! with {
         }
     };
 }
+pub(super) use with;
 
 pub(super) static POD_KILL: Object = with!(
     "pod-kill",
@@ -116,7 +119,7 @@ pub(super) static BAD_ROLLOUT: Object = with!(
     IMAGE
 );
 
-const CONTAINER: Field = Field::of(
+pub(super) const CONTAINER: Field = Field::of(
     "container",
     Scalar::Name,
     "In which container; the pod's first when absent.",

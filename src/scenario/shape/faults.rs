@@ -1,7 +1,7 @@
 //! Faults, the guard, expectations, and options of the run.
 
 use super::file::TEXTS;
-use super::{Field, Object, Rule, Scalar, Shape, cluster};
+use super::{Field, Object, Rule, Scalar, Shape, chaos_mesh, cluster};
 
 /// A kind of fault; nothing at all under it is a map of defaults.
 macro_rules! kind {
@@ -19,13 +19,13 @@ macro_rules! kind {
 }
 
 /// The kinds of faults, as keys of a fault.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 24] = [
     "kill",
     "stop",
     "freeze",
-    "delay",
     "drop",
     "reset",
+    "delay",
     "black-hole",
     "pod-kill",
     "evict",
@@ -39,9 +39,16 @@ pub const KINDS: [&str; 19] = [
     "memory-stress",
     "partition",
     "node-loss",
+    "loss",
+    "dns-fault",
+    "io-delay",
+    "io-error",
+    "clock-skew",
 ];
-/// So many of them, at the beginning, are of local targets; the others are of clusters.
+/// So many of them, at the beginning, are of local targets.
 pub const LOCAL_KINDS: usize = 7;
+/// From this one on they are of clusters: a few are of both.
+pub const CLUSTER_KINDS: usize = 5;
 
 /// A fault, and when.
 pub(super) static FAULT: Object = Object {
@@ -114,7 +121,11 @@ pub(super) static FAULT: Object = Object {
             &FREEZE,
             "SIGSTOP: connections stay open, nothing answers."
         ),
-        kind!("delay", &DELAY, "The balancer holds bytes back, both ways."),
+        kind!(
+            "delay",
+            &chaos_mesh::DELAY,
+            "The balancer holds bytes back, both ways. In a cluster packets leave the pods late (Chaos Mesh)."
+        ),
         kind!(
             "drop",
             &DROP,
@@ -127,8 +138,8 @@ pub(super) static FAULT: Object = Object {
         ),
         kind!(
             "black-hole",
-            &BLACK_HOLE,
-            "The balancer passes nothing on, on open and new connections alike."
+            &chaos_mesh::BLACK_HOLE,
+            "The balancer passes nothing on, on open and new connections alike. In a cluster no packet leaves the pods (Chaos Mesh)."
         ),
         kind!(
             "pod-kill",
@@ -189,6 +200,31 @@ pub(super) static FAULT: Object = Object {
             "node-loss",
             &cluster::NODE_LOSS,
             "The pods' nodes are lost, by a command of yours."
+        ),
+        kind!(
+            "loss",
+            &chaos_mesh::LOSS,
+            "A share of the packets that leave the pods is lost (Chaos Mesh)."
+        ),
+        kind!(
+            "dns-fault",
+            &chaos_mesh::DNS_FAULT,
+            "The pods' questions to the DNS go wrong (Chaos Mesh)."
+        ),
+        kind!(
+            "io-delay",
+            &chaos_mesh::IO_DELAY,
+            "What the pods do with files takes longer (Chaos Mesh)."
+        ),
+        kind!(
+            "io-error",
+            &chaos_mesh::IO_ERROR,
+            "What the pods do with files fails (Chaos Mesh)."
+        ),
+        kind!(
+            "clock-skew",
+            &chaos_mesh::CLOCK_SKEW,
+            "The time of day is another for the pods (Chaos Mesh)."
         ),
     ],
     rules: &[
@@ -280,22 +316,6 @@ static FREEZE: Object = Object {
     hints: HINTS,
     ..Object::NEW
 };
-static DELAY: Object = Object {
-    name: "delay",
-    doc: "Bytes to and from the instance come late.",
-    fields: &[
-        NAME,
-        SELECT,
-        READY,
-        PICK,
-        Field::of("latency", Scalar::SomeTime, "For so long.")
-            .required()
-            .example("200ms"),
-        Field::of("jitter", Scalar::Duration, "Plus or minus up to so long.").default("0s"),
-    ],
-    hints: HINTS,
-    ..Object::NEW
-};
 static DROP: Object = Object {
     name: "drop",
     doc: "New connections are swallowed.",
@@ -310,14 +330,6 @@ static RESET: Object = Object {
     hints: HINTS,
     ..Object::NEW
 };
-static BLACK_HOLE: Object = Object {
-    name: "black-hole",
-    doc: "Nothing comes through.",
-    fields: &[NAME, SELECT, READY, PICK],
-    hints: HINTS,
-    ..Object::NEW
-};
-
 /// What may be broken, and when to give up.
 pub(super) static GUARD: Object = Object {
     name: "guard",

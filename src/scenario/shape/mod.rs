@@ -8,6 +8,7 @@ mod alert;
 mod autoscale;
 mod balance;
 mod capacity;
+mod chaos_mesh;
 mod check;
 mod cluster;
 mod deploy;
@@ -21,7 +22,7 @@ mod usage;
 
 pub use check::{check, fill, respell};
 pub use deploy::{SETTLE, SPREAD_ERRORS, SPREAD_WITHIN};
-pub use faults::{KINDS, LOCAL_KINDS};
+pub use faults::{CLUSTER_KINDS, KINDS, LOCAL_KINDS};
 pub use file::SCENARIO;
 pub use journey::METHODS;
 pub use scalar::Scalar;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Permission, guardian, guardian_leaves, kubelets, leader, needed};
-use crate::scenario::units::Size;
-use crate::scenario::{Direction, FaultKind, Reach, StressPlace};
+use crate::scenario::units::{Ratio, Size};
+use crate::scenario::{Direction, DnsAnswer, FaultKind, IoFiles, Reach, StressPlace};
 
 /// The manifest that grants all that any run may need, for the targets of one namespace.
 pub fn rbac() -> String {
@@ -38,6 +38,25 @@ pub fn rbac() -> String {
         FaultKind::NodeLoss {
             down: String::new(),
             up: String::new(),
+        },
+        FaultKind::BlackHole,
+        FaultKind::DnsFault {
+            answer: DnsAnswer::Error,
+            domains: Vec::new(),
+        },
+        FaultKind::IoDelay {
+            latency: second,
+            files: IoFiles {
+                volume: String::new(),
+                path: None,
+                share: Ratio::fraction(1.0),
+                container: None,
+            },
+        },
+        FaultKind::ClockSkew {
+            offset: second,
+            behind: false,
+            container: None,
         },
     ];
     let mut all = needed(Reach::Auto, &every);
