@@ -6,8 +6,8 @@ use squall::record::Record;
 
 use crate::case::{Case, Make, Right, Seen, number_after, says};
 use crate::sim::{Dice, Truth};
-use crate::testing::START;
 use crate::testing::autoscaled::{Plan, run};
+use crate::testing::{S, START};
 
 /// What each pod requests is 1,000 thousandths of a core, of which this part is to be used.
 const TARGET: i64 = 600;
@@ -147,12 +147,23 @@ fn autoscale(seen: &Seen<'_>, words: &[&str]) -> Result<(), String> {
     says(seen.failed("autoscale")?, words)
 }
 
+/// A service is not busier before its load is there.
+fn since_start(second: u64) -> u64 {
+    second.saturating_sub(START / S)
+}
+
 /// A load that grows fourfold and falls again, and pods that keep up with it.
 fn usual(dice: &mut Dice) -> Plan {
     let (low, high) = (dice.whole(200, 500) as i64, dice.whole(2_150, 2_950) as i64);
     let (from, to) = (dice.whole(100, 140), dice.whole(380, 430));
     Plan {
-        wanted: Box::new(move |t| if (from..to).contains(&t) { high } else { low }),
+        wanted: Box::new(move |t| {
+            if (from..to).contains(&since_start(t)) {
+                high
+            } else {
+                low
+            }
+        }),
         steps: vec![(0, 4), (from, 12), (to, 4)],
         phases: (dice.whole(0, 14), dice.whole(0, 14)),
         starts_in: dice.whole(2, 8),
@@ -289,17 +300,19 @@ fn pinned(dice: &mut Dice) -> (Record, Truth) {
 fn ramp(dice: &mut Dice) -> (Record, Truth) {
     let mut plan = usual(dice);
     let (from, each) = (plan.steps[1].0, dice.whole(50, 80));
-    plan.wanted = Box::new(move |t| 400 + 600 * (t.saturating_sub(from) / each).min(4) as i64);
+    plan.wanted =
+        Box::new(move |t| 400 + 600 * (since_start(t).saturating_sub(from) / each).min(4) as i64);
     plan.steps = (0..5)
         .map(|n| (if n == 0 { 0 } else { from + each * (n - 1) }, 4 + 2 * n))
         .collect();
     made(plan)
 }
 
-/// A window of whole periods: the last high recommendation is exactly as old as the window when it is left.
+/// A window of whole periods: the last high recommendation is exactly as old as the window when it is left. One of fewer
+/// than three does flap, since new pods are busy with their start.
 fn window_edge(dice: &mut Dice) -> (Record, Truth) {
     let mut plan = usual(dice);
-    plan.spec = window(15 * dice.whole(1, 8));
+    plan.spec = window(15 * dice.whole(3, 8));
     made(plan)
 }
 
@@ -310,7 +323,7 @@ fn tolerance_edge(dice: &mut Dice) -> (Record, Truth) {
     let edge = [9, 11][dice.below(2)] * TARGET / 10;
     let (from, to, pods) = (plan.steps[1].0, plan.steps[2].0, dice.whole(3, 6) as i64);
     let later = dice.whole(60, 90);
-    plan.wanted = Box::new(move |t| match t {
+    plan.wanted = Box::new(move |t| match since_start(t) {
         t if t < from => edge,
         t if t < from + later => pods * TARGET,
         t if t < to => pods * edge,
