@@ -417,7 +417,7 @@ fn network_of(ip: &str) -> Option<PathBuf> {
     // As the testbed's image of it says.
     let pauses = processes.filter(|e| {
         let line = std::fs::read_to_string(e.path().join("cmdline")).unwrap_or_default();
-        line.ends_with("sleep\02147483647\0")
+        line.ends_with("sleep\x002147483647\0")
     });
     pauses.map(|e| e.path().join("ns/net")).find(|net| {
         let shown = Command::new("nsenter")

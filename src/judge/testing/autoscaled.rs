@@ -21,6 +21,9 @@ struct Made {
     deleted: bool,
 }
 
+/// Changes what the controller decides or remembers, at each time.
+type Tamper = Box<dyn Fn(u64, &mut Decision, &mut Memory)>;
+
 /// How a run is to go. Times are seconds since the record began.
 pub struct Plan {
     /// The autoscaler's spec, without its target.
@@ -32,7 +35,7 @@ pub struct Plan {
     /// How long it lasts.
     pub seconds: u64,
     /// Changes the controller's decisions or memory.
-    pub tamper: Box<dyn Fn(u64, &mut Decision, &mut Memory)>,
+    pub tamper: Tamper,
     /// Somebody else scales: when, to what, who.
     pub foreign: Option<(u64, i32, Option<&'static str>)>,
     /// A new controller takes over.
