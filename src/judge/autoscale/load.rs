@@ -199,14 +199,16 @@ fn served(record: &Record, name: &str) -> Option<Micros> {
 /// New pods are looked at from so long after a scale-up on.
 const WARM: Micros = 60_000_000;
 
-/// Requests by pod in the longest time without a change that began 60 s after a scale-up.
+/// Requests by pod in the longest time that began 60 s after a scale-up and ended with the next one, or with the next step
+/// of the load. A pod too many that is taken back meanwhile changes nothing between those that stay.
 fn after(analysis: &Analysis<'_>, gathered: &Gathered, steps: &[Step]) -> Vec<(u64, bool)> {
     let own = gathered.timeline.own_writes();
     let end = analysis.timeline.schedule_end;
     let span = |write: &&&Write| {
         let from = write.at + WARM;
-        let writes = gathered.timeline.writes.iter().map(|w| w.at);
-        let changes = writes.chain(steps.iter().map(|s| s.at)).chain([end]);
+        let writes = gathered.timeline.writes.iter();
+        let ups = writes.filter(|w| w.to > w.from).map(|w| w.at);
+        let changes = ups.chain(steps.iter().map(|s| s.at)).chain([end]);
         let until = changes.filter(|at| *at > write.at).min().unwrap_or(end);
         (until.saturating_sub(from), from, until)
     };

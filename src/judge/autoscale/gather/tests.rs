@@ -141,6 +141,30 @@ fn a_scale_up_that_gets_no_traffic_fails() {
 }
 
 #[test]
+fn a_scale_up_that_gets_no_traffic_fails_though_a_pod_too_many_is_taken_back() {
+    let plan = Plan {
+        pinned: true,
+        spec: window(30),
+        wanted: Box::new(|t| match t {
+            120..140 => 2_600,
+            140..420 => 1_900,
+            _ => 300,
+        }),
+        ..Plan::default()
+    };
+    let record = run(plan);
+    let counts = gather(&record, &expected()).unwrap().timeline.writes;
+    let counts: Vec<i32> = counts.iter().map(|w| w.to).collect();
+    assert_eq!(counts[..2], [5, 4]);
+    let verdict = verdict_of(&record);
+    assert_eq!(verdict.verdict, Ruling::Fail, "{verdict:#?}");
+    assert!(
+        verdict.because.contains("the scale-up did not help"),
+        "{verdict:#?}"
+    );
+}
+
+#[test]
 fn one_that_scales_with_its_load_passes() {
     let record = run(Plan::default());
     let verdict = verdict_of(&record);
