@@ -204,6 +204,8 @@ pub(crate) struct Failures {
     pub ended: u64,
     /// Without a response, and not the generator's own.
     pub unanswered: u64,
+    /// Of those, timeouts: a generator at its limit makes them by itself.
+    pub timed_out: u64,
     /// Blamed on the instances given: theirs, or without a response and not blamed on another.
     pub blamed: u64,
     /// First failure.
@@ -251,6 +253,8 @@ pub(crate) fn failures(
             sum.failed = sum.failed.saturating_add(failed);
             sum.ended = sum.ended.saturating_add(sum_where(step, |_| true));
             sum.unanswered = sum.unanswered.saturating_add(unanswered);
+            let timed_out = sum_where(step, |o| o == crate::record::Outcome::Timeout);
+            sum.timed_out = sum.timed_out.saturating_add(timed_out);
             sum.blamed = sum.blamed.saturating_add(blamed);
             if failed > 0 {
                 let first = step

@@ -378,17 +378,24 @@ fn graceful(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
         ended: f.ended,
     };
     let before = background(&c.analysis.timeline, injection);
+    let generator = &c.analysis.generator;
+    let own = (generator.slow || generator.local) && cost <= trace.failures.timed_out;
+    let saturated = generator.summary.saturated.as_ref().filter(|_| own);
     let failed = format!(
         "{} failed on the instance or its connections after {}",
         counted(cost, "request"),
         c.describe(trace)
     );
-    match excess(losses(&trace.failures), losses(&before)) {
-        Excess::None => None,
-        Excess::Sure => Some(Finding::fail(format!(
+    match (excess(losses(&trace.failures), losses(&before)), saturated) {
+        (Excess::None, _) => None,
+        (_, Some(why)) => Some(Finding::unclear(
+            format!("{failed}, by timeouts; but the generator was saturated: {why}"),
+            "a run whose generator keeps its schedule",
+        )),
+        (Excess::Sure, None) => Some(Finding::fail(format!(
             "a graceful stop must cost no request, but {failed}"
         ))),
-        Excess::Perhaps => Some(Finding::unclear(
+        (Excess::Perhaps, None) => Some(Finding::unclear(
             format!(
                 "{failed}, and {} of {} before: that may be chance",
                 count(before.blamed),

@@ -36,6 +36,33 @@ fn retired(kind: FaultKind, lost: usize) -> Sim {
 }
 
 #[test]
+fn timeouts_after_a_graceful_stop_may_be_those_of_a_slow_generator_and_broken_connections_are_not()
+{
+    let mut sim = stopped(2);
+    sim.generator.lag_p99_us = 110 * MS;
+    sim.generator.lag_max_us = 120 * MS;
+    assert_ruling(&first(&sim), Ruling::Fail);
+    for request in &mut sim.requests {
+        if request.outcome == Outcome::Closed {
+            request.fail(Outcome::Timeout, 400 * MS);
+        }
+    }
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    assert!(
+        verdict
+            .because
+            .contains("by timeouts; but the generator was saturated"),
+        "{}",
+        verdict.because
+    );
+    // A generator that keeps its schedule makes none.
+    sim.generator.lag_p99_us = 300;
+    sim.generator.lag_max_us = 900;
+    assert_ruling(&first(&sim), Ruling::Fail);
+}
+
+#[test]
 fn a_graceful_stop_must_cost_nothing() {
     let verdict = first(&stopped(1));
     assert_ruling(&verdict, Ruling::Fail);
