@@ -27,10 +27,12 @@ fn memory_stays_flat_watches_stay_alive_and_the_record_is_whole() {
         let ns = bed.namespace("t-soak");
         let (dir, counters) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         quick_demo(&bed, &ns, counters.path(), &[]);
+        // A pool: with a connection for each visitor, of whom there are ten times as many after each stall of a busy machine,
+        // so many are opened anew after two seconds that the machine runs out of ports within minutes.
         let text = format!(
             "squall: 1\nname: soak\nseed: 7\ntarget:\n  kubernetes: {{ kubeconfig: {}, namespace: {ns}, service: web }}\n\
              traffic:\n  browse:\n    arrivals: {{ rate: {RATE}/s, hold: {}s }}\n    timeout: 5s\n    \
-             connections: {{ mode: per-user, max-age: 2s }}\n    journey: [ get: /products ]\n\
+             connections: {{ pooled: 200, max-age: 2s }}\n    journey: [ get: /products ]\n\
              faults:\n  - {{ at: 20s, every: 60s, pod-kill: {{ grace: 30s }} }}\n\
              expect: [ errors < 0.1%, recovery: {{ within: 15s }} ]\n",
             bed.kubeconfig.display(),
