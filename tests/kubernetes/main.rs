@@ -495,8 +495,10 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
         let _enforcer = enforcer::Enforcer::start(&bed, ns);
         let _resources = chaos_agent::Resources::install(&bed);
         let _agent = chaos_agent::Agent::start(&bed, ns);
-        let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
-        let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
+        let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/");
+        let role = ["rbac.yaml", "rbac-kubelets.yaml"]
+            .map(|name| std::fs::read_to_string(format!("{manifests}{name}")).unwrap());
+        let role = role.join("---\n").replace("shop", ns);
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
