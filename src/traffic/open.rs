@@ -5,7 +5,8 @@
 //! find the fast ones free and hide the slow one. So there are many more user places (each with its connections) than
 //! journeys under way, as a service has many more open connections than requests; an arrival draws one of all
 //! places, and where that one is busy the population grows. It has at least [`FEWEST_PLACES`] and up to
-//! [`PLACES_PER_BUSY`] times the journeys under way, always within `max-in-flight`.
+//! [`PLACES_PER_BUSY`] times the journeys under way, always within `max-in-flight`. Over a pool of connections a place has
+//! none of its own to choose by: there it is as many as the most journeys ever under way.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -23,7 +24,7 @@ use super::journey::CompiledFlow;
 use super::shared::{FlowRun, Live, Shared, Slot};
 use super::user::{Start, User, journey_rng};
 use crate::record::{Level, Micros};
-use crate::scenario::Load;
+use crate::scenario::{ConnectionMode, Load};
 
 /// A population over all workers begins with so many places (or `max-in-flight`, if that is less).
 const FEWEST_PLACES: usize = 50;
@@ -36,6 +37,8 @@ pub struct OpenState {
     next: Option<(u64, Micros)>,
     limit: usize,
     fewest: usize,
+    /// Places to each that is busy before no more are made.
+    per_busy: usize,
     places: Vec<Rc<Place>>,
     free: FreeList,
     draw: Pcg64,
@@ -66,6 +69,10 @@ impl OpenState {
             next: None,
             limit: total / flow.shards + usize::from(shard < total % flow.shards),
             fewest: FEWEST_PLACES.div_ceil(flow.shards),
+            per_busy: match flow.spec.connections.mode {
+                ConnectionMode::Pooled(_) => 1,
+                ConnectionMode::PerUser | ConnectionMode::PerRequest => PLACES_PER_BUSY,
+            },
             places: Vec::new(),
             free: FreeList::default(),
             draw: Pcg64::new(u128::from(mix(seed, 0x9_1ace)), shard as u128),
@@ -159,7 +166,7 @@ impl OpenState {
             if self.free.take(drawn) {
                 return Ok(Some(drawn));
             }
-            if all >= self.limit || (all >= PLACES_PER_BUSY * busy && busy < all) {
+            if all >= self.limit || (all >= self.per_busy * busy && busy < all) {
                 return Ok(self.free.take_any());
             }
         }
