@@ -19,15 +19,7 @@ pub struct Pace {
     due: u64,
     within: u64,
     seconds: f64,
-    part: Part,
     after: u64,
-}
-
-/// Seconds that lie within the schedule in part: they stand for it only where no second does as a whole.
-#[derive(Debug, Clone, Copy, Default)]
-struct Part {
-    answered: u64,
-    seconds: f64,
 }
 
 impl Pace {
@@ -46,19 +38,17 @@ impl Pace {
         } else if start.saturating_add(EDGE_US) >= from {
             self.after = self.after.saturating_add(answered);
         }
-        self.part.answered = self.part.answered.saturating_add(answered);
-        self.part.seconds += seconds;
     }
 
-    /// Requests that count, and over how many seconds; `fastest` is the least response time that was seen: sooner than
+    /// Requests that count, and over how many seconds; `None` where no second lies within the schedule as a whole. `fastest` is the least response time that was seen: sooner than
     /// that no request can be answered, so as many may be under way at the end.
-    pub fn answered(&self, fastest: Micros) -> (u64, f64) {
+    pub fn answered(&self, fastest: Micros) -> Option<(u64, f64)> {
         if self.seconds <= 0.0 {
-            return (self.part.answered, self.part.seconds);
+            return None;
         }
         let share = LATE + fastest as f64 / 1e6 / self.seconds;
         let late = (self.within as f64 * share).ceil() as u64;
         let counted = self.within.saturating_add(self.after.min(late));
-        (counted.min(self.due.max(self.within)), self.seconds)
+        Some((counted.min(self.due.max(self.within)), self.seconds))
     }
 }

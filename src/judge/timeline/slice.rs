@@ -138,7 +138,8 @@ impl Slice {
             true => 0,
             false => self.response.min(),
         };
-        self.pace.answered(fastest)
+        let whole = self.pace.answered(fastest);
+        whole.unwrap_or_else(|| (self.answered(), self.seconds))
     }
     /// Answered requests per second of schedule; `None` where no time passed.
     pub fn throughput(&self) -> Option<f64> {
