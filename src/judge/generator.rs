@@ -53,6 +53,14 @@ pub(crate) struct Assessment {
     pub seconds: usize,
 }
 
+impl Assessment {
+    /// Why errors may be its own: it was late, or out of descriptors or ports. Arrivals that it dropped make none.
+    pub fn makes_errors(&self) -> Option<&str> {
+        let why = self.summary.saturated.as_deref();
+        why.filter(|_| self.slow || self.local)
+    }
+}
+
 #[derive(Default)]
 struct Sums {
     due: u64,

@@ -257,13 +257,9 @@ fn unclear_restoration(c: &Context<'_>, trace: &Trace, deadline: Micros) -> Find
 
 /// A FAIL by windows counts under a slow generator only where errors that it cannot produce show it too.
 fn doubt_windows(c: &Context<'_>, trace: &Trace, deadline: Micros, finding: Finding) -> Finding {
-    let generator = &c.analysis.generator;
-    let Some(why) = &generator.summary.saturated else {
+    let Some(why) = c.analysis.generator.makes_errors() else {
         return finding;
     };
-    if !(generator.slow || generator.local) {
-        return finding;
-    }
     let hard = c.windows.search(true).run(trace.range, true);
     if hard.restored_us.is_none_or(|at| at > deadline) {
         return finding;
@@ -378,9 +374,8 @@ fn graceful(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
         ended: f.ended,
     };
     let before = background(&c.analysis.timeline, injection);
-    let generator = &c.analysis.generator;
-    let own = (generator.slow || generator.local) && cost <= trace.failures.timed_out;
-    let saturated = generator.summary.saturated.as_ref().filter(|_| own);
+    let saturated = c.analysis.generator.makes_errors();
+    let saturated = saturated.filter(|_| cost <= trace.failures.timed_out);
     let failed = format!(
         "{} failed on the instance or its connections after {}",
         counted(cost, "request"),

@@ -207,7 +207,6 @@ fn ruled(
             describe(analysis, loss.injection),
             loss.words()
         );
-        let generator = &analysis.generator;
         if let Some(beside) = loss.beside {
             let because = format!(
                 "{because}; but {} was in force too",
@@ -218,8 +217,7 @@ fn ruled(
                 "a run in which one thing is taken away at a time".into(),
             );
         }
-        if let Some(why) = &generator.summary.saturated
-            && (generator.slow || generator.local)
+        if let Some(why) = analysis.generator.makes_errors()
             && loss.hard.ruling != Ruling::Fail
         {
             let because = format!("{because}; but the generator was saturated: {why}");

@@ -155,12 +155,9 @@ fn doubts(timeline: &Timeline<'_>) -> (Option<String>, Option<String>) {
         return (Some(why), None);
     }
     let generator = generator::assess(timeline);
-    let Some(why) = generator.summary.saturated else {
-        return (None, None);
-    };
-    match generator.slow || generator.local {
-        true => (Some(format!("its generator was saturated ({why})")), None),
-        false => (None, Some(why)),
+    match generator.makes_errors() {
+        Some(why) => (Some(format!("its generator was saturated ({why})")), None),
+        None => (None, generator.summary.saturated),
     }
 }
 

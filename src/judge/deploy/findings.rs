@@ -55,9 +55,7 @@ fn errors(s: &Study<'_>) -> Option<Finding> {
             "a longer time before the rollout",
         ));
     }
-    let generator = &s.analysis.generator;
-    if let Some(why) = &generator.summary.saturated
-        && (generator.slow || generator.local)
+    if let Some(why) = s.analysis.generator.makes_errors()
         && cost.failed <= cost.by_generator
     {
         return Some(Finding::unclear(
