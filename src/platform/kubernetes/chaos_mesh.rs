@@ -159,15 +159,7 @@ impl Faults {
     /// What takes the fault back; `None` for faults that Chaos Mesh does not make.
     pub(super) fn undo_of_chaos(&self, fault: &FaultKind, victim: &Victim) -> Option<Undo> {
         let kind = kind_of(fault)?;
-        Some(Undo::Remove {
-            cluster: self.cluster.server.clone(),
-            api_version: kind.api_version,
-            kind: kind.kind,
-            plural: kind.plural,
-            namespace: self.namespace.clone(),
-            name: self.name_of(fault, victim),
-            marked: None,
-        })
+        Some(self.removal(kind, self.name_of(fault, victim), None))
     }
 
     /// Each fault of each pod in each run has a resource of its own.

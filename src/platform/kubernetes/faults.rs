@@ -15,7 +15,7 @@ use super::chaos_mesh;
 use super::guard::{Candidate, Limits};
 use super::lease::Lost;
 use super::node::for_node;
-use super::owned::RunOwner;
+use super::owned::{Kind, RunOwner};
 use super::partition::{Cut, policy_kind, policy_name};
 use super::pods::Owner;
 use super::stress::Sessions;
@@ -79,6 +79,19 @@ impl Faults {
         }))
     }
 
+    /// Removes an object of the run's own, and puts back the pod that it has marked.
+    pub(super) fn removal(&self, kind: Kind, name: String, marked: Option<String>) -> Undo {
+        Undo::Remove {
+            cluster: self.cluster.server.clone(),
+            api_version: kind.api_version,
+            kind: kind.kind,
+            plural: kind.plural,
+            namespace: self.namespace.clone(),
+            name,
+            marked,
+        }
+    }
+
     /// What takes back a fault that changes no object in place.
     fn undo_of_own(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
         let victim = self.victim(&change.instance)?;
@@ -93,16 +106,8 @@ impl Faults {
                 })
             }
             FaultKind::Partition { .. } => {
-                let kind = policy_kind();
-                Some(Undo::Remove {
-                    cluster: self.cluster.server.clone(),
-                    api_version: kind.api_version,
-                    kind: kind.kind,
-                    plural: kind.plural,
-                    namespace: self.namespace.clone(),
-                    name: policy_name(&victim.uid),
-                    marked: Some(victim.name),
-                })
+                let name = policy_name(&victim.uid);
+                Some(self.removal(policy_kind(), name, Some(victim.name)))
             }
             FaultKind::NodeLoss { up, .. } => {
                 let node = victim.node()?;
