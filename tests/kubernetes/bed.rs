@@ -1,6 +1,7 @@
 //! The real cluster that the tests run against: brought up by `deploy/testbed`, looked at with kubectl, which
 //! knows nothing of squall.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -132,6 +133,10 @@ impl Bed {
     }
 
     pub fn apply(&self, manifest: &Value) {
+        self.apply_text(&manifest.to_string());
+    }
+
+    fn apply_text(&self, manifest: &str) {
         let mut child = Command::new("kubectl")
             .args(["apply", "-f", "-"])
             .env("KUBECONFIG", &self.kubeconfig)
@@ -139,7 +144,9 @@ impl Bed {
             .stdout(Stdio::null())
             .spawn()
             .expect("kubectl");
-        serde_json::to_writer(child.stdin.take().unwrap(), manifest).unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(manifest.as_bytes()).unwrap();
+        drop(input);
         assert!(child.wait().unwrap().success(), "kubectl apply {manifest}");
     }
 
@@ -223,6 +230,24 @@ impl Bed {
                 .and_then(Value::as_u64)
                 .is_some_and(|n| n > 0)
         });
+    }
+
+    /// Applies the manifests of `deploy/kubernetes` that give squall an account and what it may do.
+    pub fn grant(&self, namespace: &str, manifests: &[&str]) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/");
+        for name in manifests {
+            let text = std::fs::read_to_string(format!("{folder}{name}")).unwrap();
+            self.apply_text(&text.replace("shop", namespace));
+        }
+    }
+
+    /// A kubeconfig, in this folder, for who is a service account and nobody else.
+    pub fn kubeconfig_of(&self, namespace: &str, account: &str, folder: &Path) -> PathBuf {
+        let admin = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let own = admin.replace("admin-token", &self.token(namespace, account));
+        let path = folder.join(account);
+        std::fs::write(&path, own).unwrap();
+        path
     }
 
     /// The token of a service account.

@@ -47,12 +47,7 @@ pub fn prepared(bed: &Bed, name: &str) -> String {
     let ns = bed.namespace(name);
     bed.load_demo();
     bed.web_of(&ns, 3, DEMO, SERVE);
-    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
-    let role = std::fs::read_to_string(role).unwrap().replace("shop", &ns);
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("role.yaml");
-    std::fs::write(&file, role).unwrap();
-    bed.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    bed.grant(&ns, &["rbac.yaml"]);
     ns
 }
 

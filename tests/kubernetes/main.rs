@@ -495,21 +495,10 @@ fn every_fault_works_under_the_role_that_is_made_for_it() {
         let _enforcer = enforcer::Enforcer::start(&bed, ns);
         let _resources = chaos_agent::Resources::install(&bed);
         let _agent = chaos_agent::Agent::start(&bed, ns);
-        let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/");
-        let role = ["rbac.yaml", "rbac-kubelets.yaml"]
-            .map(|name| std::fs::read_to_string(format!("{manifests}{name}")).unwrap());
-        let role = role.join("---\n").replace("shop", ns);
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        bed.kubectl(&["apply", "-f", file("role.yaml", &role).to_str().unwrap()]);
-        let admin = std::fs::read_to_string(&bed.kubeconfig).unwrap();
-        let config = admin.replace("admin-token", &bed.token(ns, "squall"));
+        bed.grant(ns, &["rbac.yaml", "rbac-kubelets.yaml"]);
         let target = KubernetesTarget {
-            kubeconfig: Some(file("squall", &config)),
+            kubeconfig: Some(bed.kubeconfig_of(ns, "squall", dir.path())),
             ..target(&bed, ns)
         };
         let soon = Duration::from_secs(60);

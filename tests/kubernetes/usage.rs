@@ -253,18 +253,9 @@ fn without_leave_to_ask_kubelets_the_run_goes_on_and_says_what_is_missing() {
     with_bed(|bed| async move {
         let ns = &*bed.namespace("t-usage");
         web(&bed, ns, "128Mi", &[]);
-        let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
-        let role = std::fs::read_to_string(role).unwrap().replace("shop", ns);
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        bed.kubectl(&["apply", "-f", file("role.yaml", &role).to_str().unwrap()]);
-        let admin = std::fs::read_to_string(&bed.kubeconfig).unwrap();
-        let config = admin.replace("admin-token", &bed.token(ns, "squall"));
-        let config = file("squall", &config);
+        bed.grant(ns, &["rbac.yaml"]);
+        let config = bed.kubeconfig_of(ns, "squall", dir.path());
         let text = scenario(&config, ns, 8, "", "usage: { for: 5s }");
         let (code, verdict, record, ()) = run(&text, |_| ());
         assert_eq!(
