@@ -43,6 +43,7 @@ mod meter;
 mod open;
 mod origin;
 mod plan;
+mod population;
 mod preflight;
 mod reply;
 mod request;

@@ -5,10 +5,11 @@
 //! find the fast ones free and hide the slow one. So there are many more user places (each with its connections) than
 //! journeys under way, as a service has many more open connections than requests; an arrival draws one of all
 //! places, and where that one is busy the population grows. It has at least [`FEWEST_PLACES`] and up to
-//! [`PLACES_PER_BUSY`] times the journeys under way, always within `max-in-flight`. Over a pool of connections a place has
-//! none of its own to choose by: there it is as many as the most journeys ever under way.
+//! [`PLACES_PER_BUSY`] times the journeys under way, always within `max-in-flight`; what was needed once and is not any
+//! longer is given up again. Over a pool of connections a place has none of its own to choose by: there it is as many as
+//! the most journeys under way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,11 +17,10 @@ use std::task::{Poll, Waker};
 
 use rand_pcg::Pcg64;
 
-use rand::RngExt;
-
 use super::arrivals::{Arrivals, RateCurve};
 use super::feeder::mix;
 use super::journey::CompiledFlow;
+use super::population::{Bounds, Choice, Population};
 use super::shared::{FlowRun, Live, Shared, Slot};
 use super::user::{Start, User, journey_rng};
 use crate::record::{Level, Micros};
@@ -35,12 +35,8 @@ const PLACES_PER_BUSY: usize = 10;
 pub struct OpenState {
     arrivals: Arrivals,
     next: Option<(u64, Micros)>,
-    limit: usize,
-    fewest: usize,
-    /// Places to each that is busy before no more are made.
-    per_busy: usize,
     places: Vec<Rc<Place>>,
-    free: FreeList,
+    population: Population,
     draw: Pcg64,
 }
 
@@ -48,6 +44,8 @@ pub struct OpenState {
 struct Place {
     slot: Rc<Slot>,
     start: RefCell<Option<(Start, Live)>>,
+    /// No journey will come any more.
+    given_up: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -67,14 +65,15 @@ impl OpenState {
         let mut state = Self {
             arrivals: Arrivals::new(curve, open.process, shard, flow.shards, rng),
             next: None,
-            limit: total / flow.shards + usize::from(shard < total % flow.shards),
-            fewest: FEWEST_PLACES.div_ceil(flow.shards),
-            per_busy: match flow.spec.connections.mode {
-                ConnectionMode::Pooled(_) => 1,
-                ConnectionMode::PerUser | ConnectionMode::PerRequest => PLACES_PER_BUSY,
-            },
             places: Vec::new(),
-            free: FreeList::default(),
+            population: Population::new(Bounds {
+                fewest: FEWEST_PLACES.div_ceil(flow.shards),
+                most: total / flow.shards + usize::from(shard < total % flow.shards),
+                per_busy: match flow.spec.connections.mode {
+                    ConnectionMode::Pooled(_) => 1,
+                    ConnectionMode::PerUser | ConnectionMode::PerRequest => PLACES_PER_BUSY,
+                },
+            }),
             draw: Pcg64::new(u128::from(mix(seed, 0x9_1ace)), shard as u128),
         };
         state.step();
@@ -123,6 +122,7 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
             return;
         }
         let mut rng = journey_rng(shared.plan.seed, run.flow.index, number);
+        state.give_up(at);
         match state.free_place(shared, run) {
             Ok(Some(index)) => {
                 let place = &state.places[index];
@@ -159,32 +159,35 @@ impl OpenState {
         shared: &Rc<Shared>,
         run: &Rc<FlowRun>,
     ) -> Result<Option<usize>, String> {
-        let all = self.places.len();
-        let busy = all - self.free.len();
-        if all >= self.fewest.min(self.limit) {
-            let drawn = self.draw.random_range(0..all);
-            if self.free.take(drawn) {
-                return Ok(Some(drawn));
-            }
-            if all >= self.limit || (all >= self.per_busy * busy && busy < all) {
-                return Ok(self.free.take_any());
-            }
-        }
-        let index = self.places.len();
+        let index = match self.population.arrive(&mut self.draw) {
+            Choice::Free(index) => return Ok(Some(index)),
+            Choice::Full => return Ok(None),
+            Choice::New(index) => index,
+        };
         let link = run.transport.link(index).map_err(|e| e.to_string())?;
         let slot = shared.seat(run);
         let place = Rc::new(Place {
             slot: slot.clone(),
             start: RefCell::default(),
+            given_up: Cell::default(),
             waker: RefCell::default(),
         });
         self.places.push(place.clone());
-        self.free.grow();
         let number = (index * run.flow.shards + run.shard + 1) as u64;
         let user = User::new(shared.clone(), slot, link, number);
-        let (shared, run) = (shared.clone(), run.clone());
-        tokio::task::spawn_local(serve(shared, run, place, index, user));
+        tokio::task::spawn_local(serve(shared.clone(), run.clone(), place, index, user));
         Ok(Some(index))
+    }
+
+    /// Gives up one place that is not needed any longer, and with it its connection: one for each arrival, since to close
+    /// thousands at once would keep the worker from its schedule.
+    fn give_up(&mut self, at: Micros) {
+        if self.population.give_up(at)
+            && let Some(place) = self.places.pop()
+        {
+            place.given_up.set(true);
+            place.wake();
+        }
     }
 }
 
@@ -207,72 +210,38 @@ async fn serve(
     index: usize,
     mut user: User,
 ) {
-    loop {
-        let (start, live) = place.next().await;
+    while let Some((start, live)) = place.next().await {
         user.journey(start, run.end).await;
         shared.users.set(shared.users.get() - 1);
         if let Some(state) = run.open.borrow_mut().as_mut() {
-            state.free.put(index);
+            state.population.leave(index);
         }
         drop(live);
     }
-}
-
-/// Which places are free: any of them is found, taken and put back at once.
-#[derive(Default)]
-struct FreeList {
-    free: Vec<usize>,
-    /// Where a place stands in `free`.
-    at: Vec<Option<usize>>,
-}
-
-impl FreeList {
-    fn len(&self) -> usize {
-        self.free.len()
-    }
-
-    /// Makes room for one more place, which is busy.
-    fn grow(&mut self) {
-        self.at.push(None);
-        self.free.reserve(self.at.len() - self.free.len());
-    }
-
-    fn put(&mut self, place: usize) {
-        self.at[place] = Some(self.free.len());
-        self.free.push(place);
-    }
-
-    fn take(&mut self, place: usize) -> bool {
-        let Some(at) = self.at[place].take() else {
-            return false;
-        };
-        self.free.swap_remove(at);
-        if let Some(moved) = self.free.get(at) {
-            self.at[*moved] = Some(at);
-        }
-        true
-    }
-
-    fn take_any(&mut self) -> Option<usize> {
-        let place = *self.free.last()?;
-        self.take(place);
-        Some(place)
-    }
+    shared.unseat(&place.slot);
 }
 
 impl Place {
     fn give(&self, start: Start, live: Live) {
         *self.start.borrow_mut() = Some((start, live));
+        self.wake();
+    }
+
+    fn wake(&self) {
         let waker = self.waker.borrow().clone();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    async fn next(&self) -> (Start, Live) {
+    /// The next journey; `None` when the place has been given up.
+    async fn next(&self) -> Option<(Start, Live)> {
         poll_fn(|context| {
             if let Some(start) = self.start.borrow_mut().take() {
-                return Poll::Ready(start);
+                return Poll::Ready(Some(start));
+            }
+            if self.given_up.get() {
+                return Poll::Ready(None);
             }
             let mut waker = self.waker.borrow_mut();
             if !waker

@@ -48,6 +48,8 @@ pub struct FlowRun {
 pub struct Slot {
     /// Its flow.
     pub run: Rc<FlowRun>,
+    /// Where it is among the worker's.
+    seat: Cell<usize>,
     /// The variables of the journey under way.
     pub values: RefCell<Vec<Value>>,
     /// The request under way.
@@ -167,14 +169,26 @@ impl Shared {
 
     /// Makes a user's place known.
     pub fn seat(&self, run: &Rc<FlowRun>) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
             run: run.clone(),
+            seat: Cell::new(slots.len()),
             values: RefCell::new(run.flow.initial.clone()),
             in_flight: RefCell::default(),
             progress: Progress::default(),
         });
-        self.slots.borrow_mut().push(slot.clone());
+        slots.push(slot.clone());
         slot
+    }
+
+    /// Takes away the seat of a user that has gone.
+    pub fn unseat(&self, slot: &Slot) {
+        let mut slots = self.slots.borrow_mut();
+        let seat = slot.seat.get();
+        slots.swap_remove(seat);
+        if let Some(moved) = slots.get(seat) {
+            moved.seat.set(seat);
+        }
     }
 
     /// Hands over every second that is over by `now`. Called before anything at `now` is counted, so that everything

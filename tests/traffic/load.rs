@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use squall::record::Outcome;
 use squall::scenario::*;
+use tokio::io::AsyncWriteExt;
 
 use super::flow;
 use crate::harness::*;
@@ -94,6 +95,45 @@ fn a_stall_shows_in_the_percentiles_as_arithmetic_says() {
             quantile * 100.0
         );
     }
+}
+
+#[test]
+fn visitors_of_a_stall_leave_again_with_their_connections() {
+    let open = Arc::new(AtomicU64::new(0));
+    let most = Arc::new(AtomicU64::new(0));
+    let (now, highest) = (open.clone(), most.clone());
+    let begun = Instant::now();
+    let server = Server::raw(move |mut stream, _, stats| {
+        let (open, most) = (now.clone(), highest.clone());
+        async move {
+            most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            while read_head(&mut stream).await.is_some() {
+                stats.requests.fetch_add(1, Ordering::SeqCst);
+                // For the first second nothing is answered.
+                let left = ms(1_000).saturating_sub(begun.elapsed());
+                tokio::time::sleep(left).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                if stream.write_all(answer).await.is_err() {
+                    break;
+                }
+            }
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    });
+    // What was needed is known for 10 s, and at most for 20 s.
+    let late = std::thread::spawn(move || {
+        std::thread::sleep(ms(23_000));
+        open.load(Ordering::SeqCst)
+    });
+    let run = run(scenario(flow(rate(300.0, ms(24_000)))), &server.url());
+    let most = most.load(Ordering::SeqCst);
+    assert!(most >= 200, "{most}");
+    assert_eq!(run.ended(Outcome::Ok), 7_200);
+    let opened = server.stats.connections();
+    assert!(opened < most + 20, "{opened} opened, {most} at a time");
+    let late = late.join().unwrap();
+    // Ten for each request that is under way on a busy machine, and at least fifty.
+    assert!(late < most / 2, "{late} after the stall, {most} in it");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,7 +37,8 @@ pub struct Shop {
     tls: rustls::ClientConfig,
     /// This worker is the `shard`th of those that carry the flow.
     shard: usize,
-    conns: RefCell<Vec<Rc<Conn>>>,
+    /// Each lives as long as a user of it.
+    conns: RefCell<Vec<Weak<Conn>>>,
     pool: Option<Pool>,
 }
 
@@ -116,8 +117,9 @@ impl Shop {
 
     /// This worker's `index`th connection.
     fn conn(&self, index: usize) -> Result<Rc<Conn>, TrafficError> {
-        if let Some(conn) = self.conns.borrow().get(index) {
-            return Ok(conn.clone());
+        let known = self.conns.borrow().get(index).and_then(Weak::upgrade);
+        if let Some(conn) = known {
+            return Ok(conn);
         }
         let number = index * self.flow.shards + self.shard;
         let conn = Rc::new(Conn {
@@ -126,7 +128,11 @@ impl Shop {
             memory: RefCell::default(),
             opened_at: Cell::new(None),
         });
-        self.conns.borrow_mut().push(conn.clone());
+        let mut conns = self.conns.borrow_mut();
+        if index >= conns.len() {
+            conns.resize(index + 1, Weak::new());
+        }
+        conns[index] = Rc::downgrade(&conn);
         Ok(conn)
     }
 
