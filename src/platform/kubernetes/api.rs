@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use kube::api::{ApiResource, DynamicObject};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
@@ -67,22 +68,20 @@ pub struct Served {
 }
 
 impl Served {
-    /// Chooses among what the cluster offers: groups with their versions, and the Eviction's version.
-    pub fn choose(
-        groups: &[(String, Vec<String>)],
-        eviction: Option<String>,
-        ephemeral: bool,
-    ) -> Self {
+    /// Chooses among what the cluster offers.
+    pub fn of(groups: &APIGroupList, core: &APIResourceList) -> Self {
         // In the order of preference; what was beta has the same fields where it is used here.
         let first = |group: &str, known: &[&str]| {
-            let (_, offered) = groups.iter().find(|(name, _)| name == group)?;
-            let best = known.iter().find(|v| offered.iter().any(|o| o == *v))?;
-            Some((*best).to_string())
+            let offered = &groups.groups.iter().find(|g| g.name == group)?.versions;
+            let is_offered = |v: &&&str| offered.iter().any(|o| o.version == ***v);
+            Some(known.iter().find(is_offered)?.to_string())
         };
+        let resource = |name: &str| core.resources.iter().find(|r| r.name == name);
         Self {
             policy: first("policy", &["v1", "v1beta1"]),
-            eviction,
-            ephemeral,
+            eviction: resource("pods/eviction").and_then(|r| r.version.clone()),
+            // In its alpha days it took an object of its own kind.
+            ephemeral: resource("pods/ephemeralcontainers").is_some_and(|r| r.kind == "Pod"),
             autoscaling: first("autoscaling", &["v2", "v2beta2"]),
             discovery: first("discovery.k8s.io", &["v1", "v1beta1"]),
             networking: first("networking.k8s.io", &["v1"]),
@@ -123,36 +122,17 @@ impl Cluster {
             .call("read the version", client.apiserver_version())
             .await?
             .git_version;
-        let groups = ask
-            .call("list the APIs", client.list_api_groups())
-            .await?
-            .groups
-            .into_iter()
-            .map(|g| {
-                let versions = g.versions.into_iter().map(|v| v.version).collect();
-                (g.name, versions)
-            })
-            .collect::<Vec<_>>();
+        let groups = ask.call("list the APIs", client.list_api_groups()).await?;
         let core = ask
             .call("list the core API", client.list_core_api_resources("v1"))
             .await?;
-        let eviction = core
-            .resources
-            .iter()
-            .find(|r| r.name == "pods/eviction")
-            .and_then(|r| r.version.clone());
-        // In its alpha days it took an object of its own kind.
-        let ephemeral = core
-            .resources
-            .iter()
-            .any(|r| r.name == "pods/ephemeralcontainers" && r.kind == "Pod");
         Ok(Self {
             client,
             server,
             context,
             namespace,
             version,
-            served: Served::choose(&groups, eviction, ephemeral),
+            served: Served::of(&groups, &core),
         })
     }
 
@@ -354,6 +334,10 @@ pub fn say(doing: &str, context: &str, server: &str, error: &kube::Error) -> Pla
                 "could not {doing}: not allowed (403): {}. Grant it; deploy/kubernetes/rbac.yaml holds all that a \
                  run may need",
                 status.message
+            )),
+            429 | 502..=504 => PlatformError::Unreachable(format!(
+                "could not {doing}: the API server has too much to do, or is not there for now: {} ({})",
+                status.message, status.code
             )),
             _ => PlatformError::Failed(format!(
                 "could not {doing}: {} ({})",
