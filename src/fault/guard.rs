@@ -9,7 +9,7 @@ use crate::scenario::{FaultKind, Guard, KeepReady, NAMESPACE_LABEL, NODE_LABEL, 
 pub type Places = BTreeMap<String, usize>;
 
 /// What makes the instance; in another namespace than the target's one of the same name is another.
-fn owner(instance: &Instance) -> String {
+pub(super) fn owner(instance: &Instance) -> String {
     let label = |name| instance.labels.get(name).map(String::as_str);
     let owner = label(OWNER_LABEL).unwrap_or_default();
     match label(NAMESPACE_LABEL) {
@@ -33,40 +33,65 @@ pub fn places(instances: &[Instance]) -> Places {
         .collect()
 }
 
-/// All that a fault takes away, whoever was chosen: what stands on the node, what the workload loses.
-pub fn struck(kind: &FaultKind, victims: &[Instance], instances: &[Instance]) -> Vec<Instance> {
-    let alive = instances.iter().filter(|i| i.alive);
-    // A node that is lost takes all that stand on it; nothing else reaches into another namespace.
-    let lost = matches!(kind, FaultKind::NodeLoss { .. });
-    let of_same = |label: &str, i: &Instance| {
-        let wanted = i.labels.get(label);
-        let same_place =
-            |v: &Instance| lost || v.labels.get(NAMESPACE_LABEL) == i.labels.get(NAMESPACE_LABEL);
-        wanted.is_some()
-            && victims
-                .iter()
-                .any(|v| v.labels.get(label) == wanted && same_place(v))
-    };
-    if kind.is_of_node() {
-        let mut all = victims.to_vec();
-        all.extend(
-            alive
-                .filter(|i| of_same(NODE_LABEL, i) && !victims.contains(i))
-                .cloned(),
-        );
-        return all;
+/// All that a fault takes away, whoever was chosen: what stands on the node, what the workload loses. `rolled` tells how
+/// many of its kind a rollout takes at once, where that is known.
+pub fn struck(
+    kind: &FaultKind,
+    victims: &[Instance],
+    instances: &[Instance],
+    rolled: impl Fn(&Instance) -> Option<usize>,
+) -> Vec<Instance> {
+    match kind {
+        FaultKind::Scale { replicas } => {
+            lost(victims, instances, |_, nth| nth >= *replicas as usize)
+        }
+        FaultKind::RolloutRestart | FaultKind::BadRollout { .. } => {
+            let (known, unknown): (Vec<_>, Vec<_>) =
+                (victims.iter().cloned()).partition(|v| rolled(v).is_some());
+            let mut all = lost(&known, instances, |i, nth| {
+                rolled(i).is_some_and(|n| nth < n)
+            });
+            all.extend(unknown);
+            all
+        }
+        _ if kind.is_of_node() => on_nodes(kind, victims, instances),
+        _ => victims.to_vec(),
     }
-    let FaultKind::Scale { replicas } = kind else {
-        return victims.to_vec();
+}
+
+/// What stands on the victims' nodes.
+fn on_nodes(kind: &FaultKind, victims: &[Instance], instances: &[Instance]) -> Vec<Instance> {
+    // A node that is lost takes all that stand on it; nothing else reaches into another namespace.
+    let is_lost = matches!(kind, FaultKind::NodeLoss { .. });
+    let place = |i: &Instance, label: &str| i.labels.get(label).cloned();
+    let beside = |i: &Instance, v: &Instance| {
+        place(i, NODE_LABEL).is_some()
+            && place(i, NODE_LABEL) == place(v, NODE_LABEL)
+            && (is_lost || place(i, NAMESPACE_LABEL) == place(v, NAMESPACE_LABEL))
     };
-    // Which of them go is the cluster's choice; how many is not.
-    let mut left: Places = BTreeMap::new();
+    let others = instances.iter().filter(|i| i.alive && !victims.contains(i));
+    let others = others.filter(|i| victims.iter().any(|v| beside(i, v)));
+    victims.iter().chain(others).cloned().collect()
+}
+
+/// Those of the victims' owners that go, told by how many of the owner's come before each. Which of them go is the
+/// cluster's choice; how many is not.
+fn lost(
+    victims: &[Instance],
+    instances: &[Instance],
+    goes: impl Fn(&Instance, usize) -> bool,
+) -> Vec<Instance> {
+    let owners: BTreeSet<String> = victims.iter().map(owner).collect();
+    let mut seen: Places = BTreeMap::new();
     let mut lost = Vec::new();
-    for instance in alive.filter(|i| of_same(OWNER_LABEL, i)) {
-        let kept = left.entry(owner(instance)).or_default();
-        *kept += 1;
-        if *kept > *replicas as usize {
-            lost.push(instance.clone());
+    for instance in instances.iter().filter(|i| i.alive) {
+        let of = owner(instance);
+        if owners.contains(&of) {
+            let nth = seen.entry(of).or_default();
+            if goes(instance, *nth) {
+                lost.push(instance.clone());
+            }
+            *nth += 1;
         }
     }
     lost
@@ -228,7 +253,8 @@ mod tests {
         let slots = places(&all);
         let allowed = |kind: &FaultKind, victims: &[usize]| {
             let victims: Vec<_> = victims.iter().map(|&i| all[i].clone()).collect();
-            allow(&guard, &all, &struck(kind, &victims, &all), 0, &slots)
+            let taken = struck(kind, &victims, &all, |_| None);
+            allow(&guard, &all, &taken, 0, &slots)
         };
         let kill = FaultKind::PodKill { grace: None };
         assert_eq!(allowed(&kill, &[0, 1]), Ok(()));
@@ -254,6 +280,34 @@ mod tests {
     }
 
     #[test]
+    fn a_rollout_takes_as_many_as_its_strategy_lets_it() {
+        let guard = Guard {
+            keep_ready: Some(KeepReady::Count(2)),
+            ..Default::default()
+        };
+        let mut all = instances(&[true; 3]);
+        for instance in &mut all {
+            let label = (OWNER_LABEL.to_string(), "Deployment/front".to_string());
+            instance.labels.extend([label]);
+        }
+        let image = String::from("a:none");
+        for kind in [FaultKind::RolloutRestart, FaultKind::BadRollout { image }] {
+            // Recreate takes all three; one that may miss none takes none, whichever pod was picked to name it.
+            for (rolled, left, is_allowed) in [
+                (Some(3), 0, false),
+                (Some(1), 2, true),
+                (Some(0), 3, true),
+                (None, 2, true),
+            ] {
+                let taken = struck(&kind, &all[2..], &all, |_| rolled);
+                assert_eq!(all.len() - taken.len(), left, "{rolled:?}");
+                let allowed = allow(&guard, &all, &taken, 0, &places(&all));
+                assert_eq!(allowed.is_ok(), is_allowed, "{rolled:?}: {allowed:?}");
+            }
+        }
+    }
+
+    #[test]
     fn one_of_the_same_name_in_another_namespace_is_another() {
         let mut all = instances(&[true; 4]);
         for (n, instance) in all.iter_mut().enumerate() {
@@ -264,7 +318,7 @@ mod tests {
                 instance.labels.extend([label]);
             }
         }
-        let taken = |kind: &FaultKind| struck(kind, &all[2..3], &all).len();
+        let taken = |kind: &FaultKind| struck(kind, &all[2..3], &all, |_| None).len();
         let deadline = Duration::from_secs(1);
         assert_eq!(taken(&FaultKind::Scale { replicas: 0 }), 2);
         assert_eq!(taken(&FaultKind::Drain { deadline }), 2);

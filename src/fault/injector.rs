@@ -3,34 +3,36 @@
 //! Before a change is made its undo is in the ledger and the injection in the record, both on disk; if either
 //! cannot be written, the change is not made. An undo, once it is needed, is done whatever else fails.
 //!
-//! Changes are made beside each other: one that takes minutes (an eviction that a budget holds up) delays no other
-//! fault and no undo.
+//! Changes and undos are made beside each other: one that takes minutes (an eviction that a budget holds up, a machine that
+//! boots) delays no other fault and no undo.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Places;
-use super::undo::{UndoFailure, undo_with_retries};
+use super::undo::UndoFailure;
 use super::{Ledger, Occurrence, occurrences, places};
-use crate::platform::{Platform, PlatformError, Undo};
-use crate::record::{Level, Sink, UndoEvent, What};
+use crate::platform::{Platform, Undo};
+use crate::record::{Level, Sink};
 use crate::scenario::{FaultKind, FaultSpec, Guard};
 
 mod inject;
 mod under_way;
+mod undoing;
 mod wait;
 
 use under_way::{Applied, UnderWay};
+use undoing::Undoing;
 use wait::Waiting;
 
 /// An injection that begins later than this after its time is noted.
 const LATE: Duration = Duration::from_millis(100);
-/// The record's disk may hang; an undo does not wait for it longer than this.
-const RECORD_LIMIT: Duration = Duration::from_secs(2);
+/// What was killed is seen to be gone within this; until then it looks as ready as before.
+const SEEN: Duration = Duration::from_secs(2);
 
 /// Injects the faults of one run and undoes them.
 ///
@@ -50,6 +52,10 @@ pub struct Injector {
     applying: JoinSet<Applied>,
     /// The injections that they belong to.
     under_way: Vec<UnderWay>,
+    /// Changes being taken back.
+    undoing: Undoing,
+    /// Instances that were hit for good a moment ago, and when.
+    struck: Vec<(String, Instant)>,
     /// Injections whose time has come and whose condition has not.
     waiting: Vec<Waiting>,
     /// Number of the last injection.
@@ -104,6 +110,8 @@ impl Injector {
             active: Vec::new(),
             applying: JoinSet::new(),
             under_way: Vec::new(),
+            undoing: Undoing::default(),
+            struck: Vec::new(),
             waiting: Vec::new(),
             injections: 0,
             made: 0,
@@ -130,14 +138,20 @@ impl Injector {
             let limit_at = self.under_way.iter().map(|u| u.limit).min();
             let look_at = self.look_at();
             let moments = [inject_at, undo_at, limit_at, look_at];
-            let Some(next) = moments.into_iter().flatten().min() else {
+            let next = moments.into_iter().flatten().min();
+            if next.is_none() && self.undoing.is_empty() {
                 return;
-            };
+            }
+            let next = next.unwrap_or(end);
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
                 Some(joined) = self.applying.join_next(), if !self.applying.is_empty() => {
-                    self.note_applied(joined).await;
+                    self.note_applied(joined);
+                    continue;
+                }
+                Some(joined) = self.undoing.next(), if !self.undoing.is_empty() => {
+                    self.note_undone(joined);
                     continue;
                 }
                 () = sleep_until(next.min(end)) => {}
@@ -145,17 +159,17 @@ impl Injector {
             if next >= end {
                 break;
             }
-            // At the same moment the old fault goes before the new one comes.
             if undo_at == Some(next) {
-                self.undo_due(next).await;
+                self.undo_due(next);
             } else if limit_at == Some(next) {
-                self.end_overdue(next).await;
+                self.end_overdue(next);
             } else if look_at == Some(next) {
                 self.look(end, &cancel).await;
             } else if let Some(occurrence) = planned.next() {
                 match self.specs[occurrence.spec].when.clone() {
                     Some(when) => self.wait_for(occurrence, when, next),
                     None => {
+                        self.let_old_go(&cancel).await;
                         self.note_if_late(&occurrence, next);
                         self.inject(&occurrence, &cancel).await;
                     }
@@ -166,21 +180,19 @@ impl Injector {
         self.settle_under_way().await;
     }
 
-    /// Undoes everything that is in force, latest first, and lists what could not be undone. May be called again.
+    /// Undoes everything that is in force, the latest of each thing first, and lists what could not be undone. May be
+    /// called again.
     pub async fn undo_all(&mut self) -> Vec<UndoFailure> {
         // A change still under way would come after its undo.
         self.settle_under_way().await;
-        let mut failures = Vec::new();
         let mut undos: Vec<Undo> = Vec::new();
         for active in self.active.iter().rev() {
             if !undos.contains(&active.undo) {
                 undos.push(active.undo.clone());
             }
         }
-        for undo in undos {
-            failures.extend(self.undo(&undo).await);
-        }
-        failures
+        self.begin_undos(undos);
+        self.finish_undos().await
     }
 
     fn note_if_late(&self, occurrence: &Occurrence, due: Instant) {
@@ -199,7 +211,7 @@ impl Injector {
     }
 
     /// Undoes what is due, unless others that are not due hold the same.
-    async fn undo_due(&mut self, now: Instant) {
+    fn undo_due(&mut self, now: Instant) {
         let mut undos: Vec<Undo> = Vec::new();
         for active in &mut self.active {
             if active.due.is_some_and(|due| due <= now) {
@@ -210,12 +222,10 @@ impl Injector {
                 }
             }
         }
-        for undo in undos {
-            let mut same = self.active.iter().filter(|a| a.undo == undo);
+        undos.retain(|undo| {
+            let mut same = self.active.iter().filter(|a| a.undo == *undo);
             let Some(holder) = same.find(|a| !a.over) else {
-                // A failure is recorded, stays in the ledger, and is tried again at the end.
-                self.undo(&undo).await;
-                continue;
+                return true;
             };
             self.sink.note(
                 Level::Info,
@@ -226,81 +236,9 @@ impl Injector {
                     holder.injection
                 ),
             );
-        }
-    }
-
-    /// Undoes one thing for all injections that hold it.
-    async fn undo(&mut self, undo: &Undo) -> Vec<UndoFailure> {
-        let holders = self.active.iter().filter(|a| a.undo == *undo);
-        let holders: Vec<(u64, u32)> = holders.map(|a| (a.id, a.injection)).collect();
-        for &(_, injection) in &holders {
-            // An undo is done even where it cannot be recorded.
-            let event = What::Undo(undo_event(injection, undo, None, None));
-            let _ = timeout(RECORD_LIMIT, self.sink.emit_durable(event)).await;
-        }
-        let result = undo_with_retries(undo.patience(), || {
-            let (platform, undo) = (self.platform.clone(), undo.clone());
-            async move {
-                // A task of its own, so that a panic is an error like any other.
-                let task = tokio::spawn(async move { platform.undo(&undo).await });
-                let guard = AbortOnDrop(task.abort_handle());
-                let joined = task.await;
-                drop(guard);
-                match joined {
-                    Ok(result) => result,
-                    Err(e) => Err(PlatformError::Failed(e.to_string())),
-                }
-            }
-        })
-        .await;
-        let at = self.sink.clock().now();
-        let mut failures = Vec::new();
-        for (id, injection) in holders {
-            let error = result.as_ref().err().cloned();
-            let event = undo_event(injection, undo, Some(error.is_none()), error.clone());
-            self.sink.emit_at(at, What::Undo(event));
-            if let Err(e) = self
-                .ledger
-                .settle(id, result.as_ref().copied().map_err(|e| e.as_str()))
-            {
-                self.sink.note(Level::Warning, e.to_string());
-            }
-            if let Some(error) = error {
-                let undo = undo.clone();
-                failures.push(UndoFailure {
-                    injection,
-                    undo,
-                    error,
-                });
-            }
-        }
-        if failures.is_empty() {
-            self.active.retain(|a| a.undo != *undo);
-        }
-        failures
-    }
-}
-
-fn undo_event(
-    injection: u32,
-    undo: &Undo,
-    done: Option<bool>,
-    detail: Option<String>,
-) -> UndoEvent {
-    UndoEvent {
-        injection,
-        undo: undo.clone(),
-        done,
-        detail,
-    }
-}
-
-/// Ends a task when the one that waits for it gives up.
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+            false
+        });
+        self.begin_undos(undos);
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Surroundings {
     pub nodes_not_ready: Vec<String>,
     /// Workloads that no fault was meant for, which had all their instances ready and have no longer.
     pub others_degraded: Vec<String>,
+    /// Why the target is this run's no longer: another breaks things there now, or takes back what this one did.
+    pub lost: Option<String>,
 }
 
 /// Where traffic goes.
@@ -214,6 +216,10 @@ pub trait Platform: Send + Sync {
     /// The rollouts of the target's workloads; a platform without such a thing has none.
     fn rollouts(&self) -> Rollouts {
         Rollouts::default()
+    }
+    /// How many of the instance's kind a rollout takes at once; `None` where that is not known.
+    fn taken_by_rollout(&self, _instance: &str) -> Option<usize> {
+        None
     }
     /// What stands around the target; a platform with nothing around it has nothing to show.
     fn surroundings(&self) -> Surroundings {

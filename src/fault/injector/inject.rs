@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::under_way::{Applied, UnderWay};
-use super::{Active, Injector, Turn};
+use super::{Active, Injector, SEEN, Turn};
+use crate::fault::guard::owner;
 use crate::fault::{Occurrence, allow, in_turn, places, select, struck, unit_of};
 use crate::platform::{Change, Instance, PlatformError, Undo};
 use crate::record::{FaultEvent, FaultStage, What};
-use crate::scenario::{NODE_LABEL, Pick};
+use crate::scenario::{FaultKind, NODE_LABEL, Pick};
 
 /// What makes one injection.
 pub(super) struct Planned {
@@ -25,7 +26,9 @@ pub(super) struct Planned {
 /// One change, with what takes it back.
 pub(super) struct Prepared {
     pub(super) change: Change,
-    undo: Option<Undo>,
+    pub(super) undo: Option<Undo>,
+    /// What makes the instance.
+    owner: String,
     /// The instances that it hits: several where they stand on the same node or belong to the same workload.
     pub(super) hits: Vec<String>,
 }
@@ -113,13 +116,17 @@ impl Injector {
             return Ok(None);
         };
         let unit = unit_of(&spec.kind, first);
-        let struck = struck(&spec.kind, &victims, &instances);
+        let rolled = |i: &Instance| self.platform.taken_by_rollout(&i.name);
+        let struck = struck(&spec.kind, &victims, &instances, rolled);
         let names: Vec<String> = victims.iter().map(|v| v.name.clone()).collect();
         let refused = |reason| (FaultStage::Refused, names.clone(), reason);
-        // One under a fault may look ready for a while, until its probes have failed often enough.
+        // One under a fault may look ready for a while, until its probes have failed often enough; one that was killed, until
+        // that is seen.
+        self.struck.retain(|(_, at)| at.elapsed() < SEEN);
         let under_way = self.under_way.iter().flat_map(|u| &u.planned.changes);
         let held: Vec<&String> = (self.active.iter().flat_map(|a| &a.instances))
             .chain(under_way.flat_map(|c| &c.hits))
+            .chain(self.struck.iter().map(|(name, _)| name))
             .collect();
         for instance in &mut instances {
             instance.ready &= !held.contains(&&instance.name);
@@ -135,6 +142,13 @@ impl Injector {
                 .platform
                 .undo_of(&change)
                 .map_err(|e| (stage_of(&e), names.clone(), e.to_string()))?;
+            if undo.as_ref().is_some_and(|undo| self.undoing.has(undo)) {
+                return Err(refused(format!(
+                    "an earlier `{}` of {} is still being undone",
+                    spec.kind.name(),
+                    victim.name
+                )));
+            }
             let other = undo.as_ref().and_then(|undo| self.conflict(&change, undo));
             if let Some(injection) = other {
                 return Err(refused(format!(
@@ -143,15 +157,17 @@ impl Injector {
                     spec.kind.name()
                 )));
             }
-            // Two pods of one node: the node is cordoned once.
-            match changes
-                .iter_mut()
-                .find(|c| undo.is_some() && c.undo == undo)
-            {
+            // Two pods of one node: the node is cordoned once. Two of one workload: it is restarted once.
+            let whole = |c: &Prepared| match undo {
+                Some(_) => c.undo == undo,
+                None => spec.kind == FaultKind::RolloutRestart && c.owner == owner(victim),
+            };
+            match changes.iter_mut().find(|c| whole(c)) {
                 Some(same) => same.hits.push(victim.name.clone()),
                 None => changes.push(Prepared {
                     change,
                     undo,
+                    owner: owner(victim),
                     hits: vec![victim.name.clone()],
                 }),
             }

@@ -7,13 +7,15 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::fault::undo_ledger;
-use crate::platform::{Change, Endpoint, Instance};
-use crate::record::{Clock, Entry};
+use crate::platform::{Change, Endpoint, Instance, PlatformError};
+use crate::record::{Clock, Entry, What};
 use crate::scenario::{KeepReady, Op, Pick, Select, When};
+
+mod beside;
 
 pub(crate) fn spec(kind: FaultKind, at: Duration) -> FaultSpec {
     FaultSpec {
@@ -126,7 +128,7 @@ impl Platform for Memory {
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
         let instance = change.instance.clone();
         Ok(match &change.kind {
-            FaultKind::Kill | FaultKind::Stop { .. } => None,
+            FaultKind::Kill | FaultKind::Stop { .. } | FaultKind::RolloutRestart => None,
             FaultKind::BlackHole => {
                 return Err(PlatformError::Unsupported("no black holes here".into()));
             }

@@ -33,7 +33,7 @@ pub(super) struct Applied {
 
 impl Injector {
     /// One change is made or has failed; with the last of an injection it is concluded.
-    pub(super) async fn note_applied(&mut self, joined: Result<Applied, JoinError>) {
+    pub(super) fn note_applied(&mut self, joined: Result<Applied, JoinError>) {
         // One that was ended has been concluded as such.
         let Ok(applied) = joined else {
             return;
@@ -46,16 +46,16 @@ impl Injector {
         self.under_way[at].applied.push(applied);
         if self.under_way[at].applied.len() == self.under_way[at].tasks.len() {
             let done = self.under_way.remove(at);
-            self.conclude(done).await;
+            self.conclude(done);
         }
     }
 
     /// Ends what has taken too long.
-    pub(super) async fn end_overdue(&mut self, now: Instant) {
+    pub(super) fn end_overdue(&mut self, now: Instant) {
         while let Some(at) = self.under_way.iter().position(|u| u.limit <= now) {
             let overdue = self.under_way.remove(at);
             overdue.tasks.iter().for_each(AbortHandle::abort);
-            self.conclude(overdue).await;
+            self.conclude(overdue);
         }
     }
 
@@ -63,19 +63,19 @@ impl Injector {
     pub(super) async fn settle_under_way(&mut self) {
         let finish = async {
             while let Some(joined) = self.applying.join_next().await {
-                self.note_applied(joined).await;
+                self.note_applied(joined);
             }
         };
         if timeout(APPLY_GRACE, finish).await.is_err() {
             self.applying.shutdown().await;
         }
         for ended in std::mem::take(&mut self.under_way) {
-            self.conclude(ended).await;
+            self.conclude(ended);
         }
     }
 
     /// Records what was made and when it is due to be undone; what failed may be half made and is undone at once.
-    async fn conclude(&mut self, done: UnderWay) {
+    fn conclude(&mut self, done: UnderWay) {
         let UnderWay {
             planned,
             lasts,
@@ -93,6 +93,10 @@ impl Injector {
                 Some((made, Ok(()))) => {
                     at = at.max(made);
                     hit.extend(prepared.hits.clone());
+                    if prepared.undo.is_none() {
+                        let hits = prepared.hits.iter().cloned();
+                        self.struck.extend(hits.map(|name| (name, now)));
+                    }
                     continue;
                 }
                 Some((_, Err(e))) => {
@@ -141,7 +145,7 @@ impl Injector {
             };
         }
         if !words.is_empty() {
-            self.undo_due(now).await;
+            self.undo_due(now);
         }
     }
 }

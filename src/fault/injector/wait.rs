@@ -72,7 +72,10 @@ impl Injector {
         for mut waiting in std::mem::take(&mut self.waiting) {
             waiting.looked = now;
             match met(&waiting.when, waiting.before, ready, rollouts) {
-                Ok(()) if now < end => self.inject(&waiting.occurrence, cancel).await,
+                Ok(()) if now < end => {
+                    self.let_old_go(cancel).await;
+                    self.inject(&waiting.occurrence, cancel).await;
+                }
                 Ok(()) => {}
                 Err(seen) if waiting.until.is_some_and(|until| now >= until) => {
                     self.never_met(&waiting, &seen);

@@ -70,6 +70,11 @@ impl Platform for Unconnected {
         connected.map(Platform::rollouts).unwrap_or_default()
     }
 
+    fn taken_by_rollout(&self, instance: &str) -> Option<usize> {
+        let connected = self.connected.get();
+        connected.and_then(|platform| platform.taken_by_rollout(instance))
+    }
+
     fn surroundings(&self) -> Surroundings {
         let connected = self.connected.get();
         connected.map(Platform::surroundings).unwrap_or_default()

@@ -17,6 +17,8 @@ struct Known {
     /// What its pods are made from: a new one is a rollout, whoever asked for it.
     template: Value,
     rolls: bool,
+    /// So many of its pods a rollout takes at once.
+    taken: usize,
 }
 
 /// A workload of the namespace that is none of the Service's.
@@ -123,6 +125,45 @@ pub fn facts(kind: &str, object: &DynamicObject, selector: &str) -> [(&'static s
     ]
 }
 
+/// What is known of the workload.
+fn of<'a, T>(all: &'a BTreeMap<(&'static str, String), T>, owner: &Owner) -> Option<&'a T> {
+    let is = |(kind, name): &(&'static str, String)| *kind == owner.kind && *name == owner.name;
+    all.iter().find(|(key, _)| is(key)).map(|(_, value)| value)
+}
+
+/// So many of the pods a rollout takes before others have come for them, by the workload's strategy.
+fn taken_at_once(kind: &str, object: &DynamicObject) -> usize {
+    let [wanted, ..] = counts(kind, object);
+    let strategy = ["/spec/strategy", "/spec/updateStrategy"];
+    let strategy = strategy.iter().find_map(|p| object.data.pointer(p));
+    let field = |pointer: &str| strategy.and_then(|s| s.pointer(pointer));
+    let is_deployment = kind == "Deployment";
+    // Of a Deployment a share of those that may be missing is rounded down, all others up.
+    let amount = |name: &str, usual: &str, down: bool| {
+        let text = match field(&format!("/rollingUpdate/{name}")) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(n)) => n.to_string(),
+            _ => usual.into(),
+        };
+        match text.strip_suffix('%').map(str::parse::<i64>) {
+            Some(Ok(share)) if down => wanted * share / 100,
+            Some(Ok(share)) => (wanted * share + 99) / 100,
+            _ => text.parse().unwrap_or(wanted),
+        }
+    };
+    let taken = match field("/type").and_then(Value::as_str) {
+        Some("Recreate") => wanted,
+        Some("OnDelete") => 0,
+        _ if is_deployment => {
+            let surge = amount("maxSurge", "25%", false);
+            // Where both come to nothing, one may be missing: nothing could ever be replaced else.
+            amount("maxUnavailable", "25%", true).max(i64::from(surge == 0))
+        }
+        _ => amount("maxUnavailable", "1", false),
+    };
+    usize::try_from(taken.min(wanted)).unwrap_or_default()
+}
+
 impl Workloads {
     /// Takes in a change of workloads of one kind.
     pub fn told(&mut self, kind: &'static str, change: &Change<DynamicObject>, selector: &str) {
@@ -162,10 +203,15 @@ impl Workloads {
             .unwrap_or_default();
         let Some(known) = self.known.get_mut(&key) else {
             // Pods that are not ready at first sight are no sign of a rollout; old ones beside new ones are.
-            let rolls = !is_rolled(kind, object, false);
-            self.known.insert(key, Known { template, rolls });
+            let known = Known {
+                template,
+                rolls: !is_rolled(kind, object, false),
+                taken: taken_at_once(kind, object),
+            };
+            self.known.insert(key, known);
             return;
         };
+        known.taken = taken_at_once(kind, object);
         if known.template != template {
             known.template = template;
             known.rolls = true;
@@ -176,11 +222,12 @@ impl Workloads {
 
     /// The labels of a workload; `None` where it was not seen.
     pub fn labels(&self, owner: &Owner) -> Option<BTreeMap<String, String>> {
-        let is = |(kind, name): &&(&'static str, String)| {
-            *kind == owner.kind.as_str() && *name == owner.name
-        };
-        let key = self.labels.keys().find(is)?;
-        self.labels.get(key).cloned()
+        of(&self.labels, owner).cloned()
+    }
+
+    /// So many of its pods a rollout takes at once; `None` where it was not seen.
+    pub fn taken_by_rollout(&self, owner: &Owner) -> Option<usize> {
+        of(&self.known, owner).map(|known| known.taken)
     }
 
     /// The workloads of the namespace, none of the Service's, that had all their pods ready and have no longer. What
@@ -261,6 +308,40 @@ mod tests {
         db.data["status"]["updateRevision"] = "r".into();
         db.data["status"]["currentRevision"] = "r".into();
         assert!(is_rolled("StatefulSet", &db, true) && !is_rolled("Deployment", &db, true));
+    }
+
+    #[test]
+    fn a_rollout_takes_what_the_strategy_lets_it_take() {
+        let rolling = |unavailable: Value, surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}});
+        for (strategy, replicas, taken) in [
+            (Value::Null, 3, 0),
+            (Value::Null, 9, 2),
+            (json!({"type": "Recreate"}), 3, 3),
+            (rolling(json!("50%"), json!(1)), 3, 1),
+            (rolling(json!(2), json!(0)), 3, 2),
+            (rolling(json!(0), json!(0)), 3, 1),
+            (rolling(json!(7), json!(0)), 3, 3),
+        ] {
+            let mut web = web("a", 1, 1, [replicas; 4]);
+            web.data["spec"]["strategy"] = strategy.clone();
+            assert_eq!(
+                taken_at_once("Deployment", &web),
+                taken,
+                "{replicas} {strategy}"
+            );
+        }
+        let mut db = web("a", 1, 1, [3; 4]);
+        assert_eq!(taken_at_once("StatefulSet", &db), 1);
+        db.data["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+        assert_eq!(taken_at_once("StatefulSet", &db), 0);
+        let mut seen = Workloads::default();
+        seen.told("StatefulSet", &Change::Applied(db), "app=web");
+        let owner = |kind: &str| Owner {
+            kind: kind.into(),
+            name: "web".into(),
+        };
+        assert_eq!(seen.taken_by_rollout(&owner("StatefulSet")), Some(0));
+        assert_eq!(seen.taken_by_rollout(&owner("Deployment")), None);
     }
 
     #[test]
