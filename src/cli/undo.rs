@@ -29,7 +29,9 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
             squall::platform::kubernetes::run_command(command, dir).await
         }
         Undo::Restore { .. } | Undo::Remove { .. } => {
-            squall::platform::kubernetes::undo_detached(undo).await
+            let left = squall::platform::kubernetes::undo_detached(undo).await?;
+            left.iter().for_each(|text| eprintln!("warning: {text}"));
+            Ok(())
         }
         _ => squall::platform::local::undo_detached(undo),
     }))?;

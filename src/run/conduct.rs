@@ -212,14 +212,16 @@ impl Conductor {
         tokio::spawn(async move { injector.lock().await.run(start, length, cancel).await })
     }
 
-    /// Looks around the target each second, for the guard's abort conditions on what is seen there.
+    /// Looks around the target each second: whether it is still this run's, and for the guard's abort conditions on what is
+    /// seen there.
     fn spawn_looks(&self) -> tokio::task::JoinHandle<()> {
         let mut monitor = AbortMonitor::new(&self.scenario.guard.abort_when);
         let (platform, breached) = (self.platform.clone(), self.breached.clone());
         let clock = self.sink.clock();
         tokio::spawn(async move {
-            while monitor.looks() {
-                if let Some(breach) = monitor.look(&platform.surroundings(), clock.now()) {
+            loop {
+                let seen = platform.surroundings();
+                if let Some(breach) = monitor.look(&seen, clock.now()).or(seen.lost) {
                     breached.send_replace(Some(breach));
                 }
                 tokio::time::sleep(LOOK).await;

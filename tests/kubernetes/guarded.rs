@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use squall::platform::kubernetes::Limits;
 use squall::platform::{Platform, PlatformError};
 use squall::record::InstanceState;
-use squall::scenario::{FaultKind, OptIn};
+use squall::scenario::{FaultKind, KubernetesTarget, OptIn, Reach};
 
 use crate::bed::{Bed, IMAGE, SERVE, script, until};
 use crate::harness::{run, run_within, says, target, with_bed};
 use crate::whole::run_of;
 
-fn squall(bed: &Bed, ns: &str, dir: &Path, faults: &str, guard: &str) -> Child {
+pub fn squall(bed: &Bed, ns: &str, dir: &Path, faults: &str, guard: &str) -> Child {
     let text = format!(
         "squall: 1\nname: a guarded run in {ns}\nseed: 7\n\
          target:\n  kubernetes: {{ kubeconfig: {}, namespace: {ns}, service: web }}\n\
@@ -29,7 +29,7 @@ fn squall(bed: &Bed, ns: &str, dir: &Path, faults: &str, guard: &str) -> Child {
 }
 
 /// Waits for the end of an aborted run; what it said of why.
-fn aborted(child: Child, dir: &Path) -> String {
+pub fn aborted(child: Child, dir: &Path) -> String {
     let ended = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(4), "{said}");
@@ -292,6 +292,48 @@ fn what_is_critical_to_the_system_is_left_alone() {
             .await
             .expect("named, so it may be broken");
         run.state(&name, InstanceState::Ended).await;
+        run.platform.stop().await.unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn the_node_that_traffic_comes_over_is_not_taken_away() {
+    with_bed(|bed| async move {
+        let ns = &*bed.namespace("t-way");
+        bed.web(ns, 4, SERVE);
+        bed.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": ns},
+            "spec": {"type": "NodePort", "selector": {"app": "web"},
+                "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}));
+        let target = KubernetesTarget {
+            reach: Reach::NodePort,
+            ..target(&bed, ns)
+        };
+        let run = run(&target).await;
+        let addresses = bed.json(&["get", "nodes"]);
+        let mut nodes = addresses["items"].as_array().unwrap().iter();
+        let on_way = nodes.find(|n| {
+            let mut all = n["status"]["addresses"].as_array().unwrap().iter();
+            all.any(|a| {
+                let host = format!("http://{}:", a["address"].as_str().unwrap());
+                a["type"] == "InternalIP" && run.endpoint.base_url.starts_with(&host)
+            })
+        });
+        let on_way = &on_way.expect("the node of the address")["metadata"]["name"];
+        let (there, elsewhere): (Vec<_>, Vec<_>) = run
+            .platform
+            .instances()
+            .into_iter()
+            .partition(|i| *on_way == *i.labels["squall.node"]);
+        let lost = FaultKind::NodeLoss {
+            down: "true".into(),
+            up: "true".into(),
+        };
+        let error = run.apply(lost.clone(), &there[0].name).await.unwrap_err();
+        assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
+        says(&error, &["traffic comes over node"]);
+        let undo = run.apply(lost, &elsewhere[0].name).await;
+        run.platform.undo(&undo.unwrap().unwrap()).await.unwrap();
         run.platform.stop().await.unwrap();
     });
 }

@@ -13,6 +13,7 @@ mod guarded;
 mod harness;
 mod killed;
 mod killed_elsewhere;
+mod meddled;
 mod metrics_api;
 mod partition;
 mod remote;
@@ -427,12 +428,15 @@ fn the_watches_outlive_the_api_server() {
         let back = |w: &What| matches!(w, What::Watch(v) if v.of == "pods" && v.view != View::Lost);
         script("apiserver-stop.sh", &[]);
         run.told("the loss", lost).await;
+        // Longer than a view may be behind.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(run.names().contains(&run.get().await), "traffic goes on");
         let error = run
             .apply(FaultKind::PodKill { grace: None }, &run.names()[0])
             .await
             .unwrap_err();
         assert!(matches!(error, PlatformError::Unreachable(_)), "{error:?}");
+        says(&error, &["the pods have not been seen for"]);
         script("apiserver-start.sh", &[]);
         // A server that has just come up may end a first watch again: each loss has its end all the same.
         run.told("the return", back).await;

@@ -14,7 +14,7 @@ use crate::bed::{Bed, IMAGE, SERVE, until};
 use crate::enforcer::Enforcer;
 use crate::harness::{run, says, target, with_bed};
 
-fn cut(direction: Direction, from: &[(&str, &str)], to: &[(&str, &str)]) -> FaultKind {
+pub fn cut(direction: Direction, from: &[(&str, &str)], to: &[(&str, &str)]) -> FaultKind {
     let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs
             .iter()

@@ -3,6 +3,7 @@
 
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::Cluster;
@@ -74,18 +75,48 @@ pub struct InPlace {
     pub restore: Value,
 }
 
+/// What the annotation holds.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// What was set: where it stands no longer, somebody else has decided meanwhile.
+    set: Value,
+    /// What puts it back.
+    back: Value,
+}
+
 /// The patch that changes the object and says how to put it back; it applies to this version of the object only.
 fn changing(object: &DynamicObject, change: InPlace) -> Value {
+    let note = Note {
+        set: change.apply.clone(),
+        back: change.restore,
+    };
     let mut patch = change.apply;
     let version = object.metadata.resource_version.clone();
     // A patch is always an object: it was made here, from `json!({..})`.
     patch["metadata"]["resourceVersion"] = json!(version);
-    patch["metadata"]["annotations"][UNDO] = json!(change.restore.to_string());
+    patch["metadata"]["annotations"][UNDO] = json!(json!(note).to_string());
     patch
 }
 
-/// The patch that puts the object back; `None` where nothing is to be put back.
-fn restoring(object: &DynamicObject) -> Result<Option<Value>, String> {
+/// Whether the object is as a patch has made it; what the patch does not name may be anything.
+fn is_as(object: &Value, patch: &Value) -> bool {
+    match patch {
+        Value::Object(fields) => fields
+            .iter()
+            .all(|(name, value)| is_as(&object[name.as_str()], value)),
+        // In the lists that are patched each entry has a name.
+        Value::Array(entries) => entries.iter().all(|entry| {
+            let mut all = object.as_array().into_iter().flatten();
+            let found = all.find(|other| other["name"] == entry["name"]);
+            found.is_some_and(|found| is_as(found, entry))
+        }),
+        value => object == value,
+    }
+}
+
+/// The patch that puts the object back, and whether it does: what somebody else has changed since is theirs, and only the
+/// annotation goes. `None` where nothing is to be put back.
+fn restoring(object: &DynamicObject) -> Result<Option<(Value, bool)>, String> {
     let annotation = object
         .metadata
         .annotations
@@ -94,13 +125,16 @@ fn restoring(object: &DynamicObject) -> Result<Option<Value>, String> {
     let Some(text) = annotation else {
         return Ok(None);
     };
-    let mut patch: Value = serde_json::from_str(text)
+    let note: Note = serde_json::from_str(text)
         .ok()
-        .filter(Value::is_object)
+        .filter(|n: &Note| n.set.is_object() && n.back.is_object())
         .ok_or_else(|| format!("its annotation {UNDO} is not what squall wrote: {text}"))?;
+    let now = serde_json::to_value(object).map_err(|e| e.to_string())?;
+    let is_ours = is_as(&now, &note.set);
+    let mut patch = if is_ours { note.back } else { json!({}) };
     patch["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
     patch["metadata"]["annotations"][UNDO] = Value::Null;
-    Ok(Some(patch))
+    Ok(Some((patch, is_ours)))
 }
 
 /// Changes an object. `plan` looks at it and says how, or why not.
@@ -110,23 +144,35 @@ pub async fn make(
     plan: impl Fn(&DynamicObject) -> Result<InPlace, String>,
 ) -> Result<(), PlatformError> {
     let doing = format!("change {place}");
-    rewrite(cluster, place, &doing, |object| {
-        if object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(UNDO)) {
+    let made = rewrite(cluster, place, &doing, |object| {
+        if object
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|a| a.contains_key(UNDO))
+        {
             return Err(PlatformError::Refused(format!(
                 "{place} is changed already by a fault that is not undone (annotation {UNDO}): nothing was done"
             )));
         }
         let change = plan(object).map_err(PlatformError::Failed)?;
-        Ok(Some(changing(object, change)))
-    })
-    .await
+        Ok(Some((changing(object, change), ())))
+    });
+    let gone = || PlatformError::Failed(format!("{place} is gone: nothing was done"));
+    made.await?.ok_or_else(gone)
 }
 
-/// Puts an object back; one that is back already, or gone, is a success.
-pub async fn restore(cluster: &Cluster, place: &Place) -> Result<(), PlatformError> {
+/// Puts an object back; one that is back already, or gone, is a success. What there is to say where it was left as it is.
+pub async fn restore(cluster: &Cluster, place: &Place) -> Result<Option<String>, PlatformError> {
     let doing = format!("put {place} back");
     let decide = |object: &DynamicObject| restoring(object).map_err(PlatformError::Failed);
-    rewrite(cluster, place, &doing, decide).await
+    let is_ours = rewrite(cluster, place, &doing, decide).await?;
+    let theirs = || {
+        format!(
+            "{place} was changed by somebody else while a fault was in force: it is left as it is now"
+        )
+    };
+    Ok((is_ours == Some(false)).then(theirs))
 }
 
 /// Patches an object without anything to put back.
@@ -146,20 +192,21 @@ pub async fn patch(
     cluster.call(doing, patched).await.map(drop)
 }
 
-/// Reads, decides, patches that very version; again where another writer came between.
-async fn rewrite(
+/// Reads, decides, patches that very version; again where another writer came between. `None` where the object is gone, or
+/// nothing was to be patched.
+async fn rewrite<T>(
     cluster: &Cluster,
     place: &Place,
     doing: &str,
-    decide: impl Fn(&DynamicObject) -> Result<Option<Value>, PlatformError>,
-) -> Result<(), PlatformError> {
+    decide: impl Fn(&DynamicObject) -> Result<Option<(Value, T)>, PlatformError>,
+) -> Result<Option<T>, PlatformError> {
     let api = place.api(cluster)?;
     for _ in 0..TRIES {
         let Some(object) = cluster.call(doing, api.get_opt(&place.name)).await? else {
-            return Ok(());
+            return Ok(None);
         };
-        let Some(patch) = decide(&object)? else {
-            return Ok(());
+        let Some((patch, decided)) = decide(&object)? else {
+            return Ok(None);
         };
         let params = PatchParams {
             field_manager: Some("squall".into()),
@@ -170,12 +217,12 @@ async fn rewrite(
                 .patch(&place.name, &params, &Patch::Strategic(&patch))
                 .await
             {
-                Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
                 other => other.map(|_| true),
             }
         };
         if cluster.call(doing, patched).await? {
-            return Ok(());
+            return Ok(Some(decided));
         }
     }
     Err(PlatformError::Failed(format!(
@@ -187,10 +234,18 @@ async fn rewrite(
 mod tests {
     use super::*;
 
-    fn node(annotations: Value) -> DynamicObject {
-        serde_json::from_value(json!({"apiVersion": "v1", "kind": "Node",
+    fn node(spec: Value, annotations: Value) -> DynamicObject {
+        serde_json::from_value(json!({"apiVersion": "v1", "kind": "Node", "spec": spec,
             "metadata": {"name": "n1", "resourceVersion": "7", "annotations": annotations}}))
         .expect("a node")
+    }
+
+    fn annotation(set: Value, back: Value) -> Value {
+        let change = InPlace {
+            apply: set,
+            restore: back,
+        };
+        changing(&node(json!({}), json!({})), change)["metadata"]["annotations"].clone()
     }
 
     #[test]
@@ -199,22 +254,55 @@ mod tests {
             apply: json!({"spec": {"unschedulable": true}}),
             restore: json!({"spec": {"unschedulable": null}}),
         };
-        let patch = changing(&node(json!({})), change);
+        let patch = changing(&node(json!({}), json!({})), change);
         assert_eq!(patch["spec"]["unschedulable"], true);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        let changed = node(patch["metadata"]["annotations"].clone());
-        let back = restoring(&changed).unwrap().expect("something to put back");
-        assert_eq!(
-            back,
-            json!({"spec": {"unschedulable": null}, "metadata": {"resourceVersion": "7", "annotations": {UNDO: null}}})
+        let changed = node(
+            patch["spec"].clone(),
+            patch["metadata"]["annotations"].clone(),
         );
+        let back = restoring(&changed).unwrap().expect("something to put back");
+        let patch = json!({"spec": {"unschedulable": null},
+            "metadata": {"resourceVersion": "7", "annotations": {UNDO: null}}});
+        assert_eq!(back, (patch, true));
+    }
+
+    #[test]
+    fn what_somebody_else_has_changed_since_is_left_as_it_is() {
+        let note = annotation(
+            json!({"spec": {"replicas": 1}}),
+            json!({"spec": {"replicas": 4}}),
+        );
+        for (replicas, is_ours) in [(1, true), (8, false), (4, false)] {
+            let object = node(json!({"replicas": replicas, "paused": true}), note.clone());
+            let (patch, ours) = restoring(&object).unwrap().unwrap();
+            assert_eq!(ours, is_ours, "{replicas}");
+            assert_eq!(patch["metadata"]["annotations"][UNDO], Value::Null);
+            assert_eq!(patch.get("spec").is_some(), is_ours, "{replicas}");
+        }
+        let pod = |containers: Value| json!({"template": {"spec": {"containers": containers}}});
+        let image = |name: &str| json!({"spec": pod(json!([{"name": "web", "image": name}]))});
+        let note = annotation(image("a:none"), image("a:1"));
+        let log = json!({"name": "log", "image": "b"});
+        for (name, is_ours) in [("a:none", true), ("a:2", false)] {
+            let web = json!({"name": "web", "image": name, "ports": []});
+            let object = node(pod(json!([log, web])), note.clone());
+            assert_eq!(
+                restoring(&object).unwrap().unwrap().1,
+                is_ours,
+                "image {name}"
+            );
+        }
+        let object = node(pod(json!([log])), note);
+        assert!(!restoring(&object).unwrap().unwrap().1, "it has gone");
     }
 
     #[test]
     fn what_is_back_already_is_left_alone() {
-        assert_eq!(restoring(&node(json!({}))), Ok(None));
-        assert_eq!(restoring(&node(json!({"other": "x"}))), Ok(None));
-        assert!(restoring(&node(json!({UNDO: "[1]"}))).is_err());
-        assert!(restoring(&node(json!({UNDO: "{"}))).is_err());
+        let with = |annotations: Value| restoring(&node(json!({}), annotations));
+        assert_eq!(with(json!({})), Ok(None));
+        assert_eq!(with(json!({"other": "x"})), Ok(None));
+        assert!(with(json!({UNDO: "[1]"})).is_err());
+        assert!(with(json!({UNDO: "{"})).is_err());
     }
 }

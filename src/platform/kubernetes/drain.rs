@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 
 use super::change::{Place, make};
+use super::evict::replaced;
 use super::faults::{Faults, cordon};
 use super::guard::Candidate;
 use super::owned::MANAGED_BY;
@@ -65,10 +66,12 @@ impl Faults {
 
     fn all_may_leave(&self, pods: &[Pod]) -> Result<(), PlatformError> {
         let allowed = |pod: &Pod| {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            replaced(&owner_of(pod), name)?;
             let owner_labels = self.view.workloads().labels(&owner_of(pod));
             self.limits.pod(Candidate {
                 namespace: &self.namespace,
-                name: pod.metadata.name.as_deref().unwrap_or_default(),
+                name,
                 priority: &priority_of(pod),
                 labels: pod.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()),
                 owner_labels: owner_labels.as_ref(),

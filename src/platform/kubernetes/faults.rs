@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, PostParams, Preconditions};
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use super::api::{Cluster, say};
+use super::api::Cluster;
 use super::change::{InPlace, Place, make};
 use super::chaos_mesh;
+use super::evict::{replaced, takes_pod};
 use super::guard::{Candidate, Limits};
 use super::lease::Lost;
 use super::node::for_node;
@@ -24,8 +24,8 @@ use crate::platform::{Change, PlatformError, Undo};
 use crate::record::Sink;
 use crate::scenario::FaultKind;
 
-/// An eviction that a budget forbids is asked for again so often, or as often as the server says.
-const EVICT_AGAIN: Duration = Duration::from_secs(1);
+/// A view of the pods that is lost for longer is none to decide by.
+const STALE: Duration = Duration::from_secs(2);
 
 /// Makes changes to the pods of one namespace.
 #[derive(Debug, Clone)]
@@ -95,6 +95,9 @@ impl Faults {
     /// What takes back a fault that changes no object in place.
     fn undo_of_own(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
         let victim = self.victim(&change.instance)?;
+        if takes_pod(&change.kind) {
+            replaced(&victim.owner, &victim.name).map_err(PlatformError::Refused)?;
+        }
         if let Some(undo) = self.undo_of_chaos(&change.kind, &victim) {
             return Ok(Some(undo));
         }
@@ -207,6 +210,12 @@ impl Faults {
         if let Some(why) = self.lost.get() {
             return Err(PlatformError::Refused(why.clone()));
         }
+        if let Some(lost) = self.view.sight.lost_for().filter(|lost| *lost > STALE) {
+            return Err(PlatformError::Unreachable(format!(
+                "the pods have not been seen for {} s, so whom it would hit, and who would be left, is not known:                  nothing was done",
+                lost.as_secs()
+            )));
+        }
         let pods = self.view.pods();
         let known = pods.get(name).ok_or_else(|| {
             PlatformError::Failed(format!("pod {name} is gone: nothing was done"))
@@ -231,106 +240,6 @@ impl Faults {
 
     pub(super) fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.cluster.client.clone(), &self.namespace)
-    }
-
-    async fn kill(&self, victim: &Victim, grace: Option<Duration>) -> Result<(), PlatformError> {
-        let params = DeleteParams {
-            // The API counts whole seconds; a part of one must not become "at once".
-            grace_period_seconds: grace.map(|g| g.as_secs_f64().ceil() as u32),
-            preconditions: Some(Preconditions {
-                uid: Some(victim.uid.clone()),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        let doing = format!("delete pod {}", victim.name);
-        let pods = self.pods();
-        let deleted = async {
-            match pods.delete(&victim.name, &params).await {
-                Err(kube::Error::Api(s)) if matches!(s.code, 404 | 409) => Ok(false),
-                other => other.map(|_| true),
-            }
-        };
-        if self.cluster.call(&doing, deleted).await? {
-            return Ok(());
-        }
-        Err(PlatformError::Failed(format!(
-            "pod {} was gone, or another of its name had come: nothing was killed",
-            victim.name
-        )))
-    }
-
-    /// Asks for an eviction until it is granted, or the deadline says that the budget holds.
-    pub(super) async fn evict(
-        &self,
-        pod: &str,
-        uid: &str,
-        deadline: Duration,
-    ) -> Result<(), PlatformError> {
-        let Some(version) = &self.cluster.served.eviction else {
-            return Err(PlatformError::Unsupported(
-                "this cluster does not serve evictions (pods/eviction)".into(),
-            ));
-        };
-        // The client's own eviction leaves the delete options out of what it sends: without the uid, a pod that
-        // came after this one could be evicted in its place.
-        let eviction = json!({
-            "apiVersion": format!("policy/{version}"),
-            "kind": "Eviction",
-            "metadata": {"name": pod, "namespace": self.namespace},
-            "deleteOptions": {"preconditions": {"uid": uid}},
-        });
-        let (until, post) = (Instant::now() + deadline, PostParams::default());
-        let doing = format!("evict pod {pod}");
-        let pods = self.pods();
-        loop {
-            let ask = async {
-                let posted =
-                    pods.create_subresource::<Value, Value>("eviction", pod, &post, &eviction);
-                Ok(posted.await)
-            };
-            let status = match self.cluster.call(&doing, ask).await? {
-                Ok(_) => return Ok(()),
-                Err(kube::Error::Api(status)) => status,
-                Err(e) => return Err(say(&doing, &self.cluster.context, &self.cluster.server, &e)),
-            };
-            let again = match status.code {
-                429 => EVICT_AGAIN.max(Duration::from_secs(
-                    status
-                        .details
-                        .as_ref()
-                        .map_or(0, |d| d.retry_after_seconds)
-                        .into(),
-                )),
-                404 | 409 => {
-                    return Err(PlatformError::Failed(format!(
-                        "pod {pod} was gone, or another of its name had come: nothing was evicted"
-                    )));
-                }
-                _ => {
-                    let error = kube::Error::Api(status);
-                    return Err(say(
-                        &doing,
-                        &self.cluster.context,
-                        &self.cluster.server,
-                        &error,
-                    ));
-                }
-            };
-            if Instant::now() + again > until {
-                let budget = status
-                    .details
-                    .iter()
-                    .flat_map(|d| &d.causes)
-                    .map(|c| c.message.as_str());
-                let budget = budget.collect::<Vec<_>>().join("; ");
-                return Err(PlatformError::Held(format!(
-                    "the disruption budget held: pod {pod} was not evicted in {deadline:?} ({} {budget})",
-                    status.message
-                )));
-            }
-            tokio::time::sleep(again).await;
-        }
     }
 
     async fn restart(&self, workload: &Place) -> Result<(), PlatformError> {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
@@ -19,6 +20,8 @@ pub const LEDGER: &str = "squall.dev/ledger";
 /// Looks that are further apart say nothing about the time between them: the API server was away, and the run could
 /// not renew its Lease either.
 const GAP: Duration = Duration::from_secs(4);
+/// So many things are put back at once.
+const AT_ONCE: usize = 16;
 /// One call may take so long.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -86,7 +89,8 @@ pub fn held_by(mut lease: Lease, holder: &str) -> Lease {
 
 /// Takes back what the run of this Lease left, and removes the Lease; the cluster's garbage collector removes what
 /// it owns. Begins with writing oneself into the Lease, so that the run, should it live after all, finds out before
-/// its next change. `Ok(false)`: somebody else wrote first; look again.
+/// its next change. What cannot be taken back keeps nothing else in place: it stays in the Lease, and is the error.
+/// `Ok(false)`: somebody else wrote first; look again.
 pub async fn take_back(
     cluster: &Cluster,
     api: &Api<Lease>,
@@ -102,26 +106,63 @@ pub async fn take_back(
         Some(object) => mine = object,
         None => return Ok(false),
     }
-    while let Some(undo) = left.last().cloned() {
-        let done = super::undo::take_back(cluster, &undo);
-        let limit = undo.patience() * 2;
-        match timeout(limit, done).await {
-            Ok(result) => result?,
-            Err(_) => {
-                return Err(PlatformError::Unreachable(format!(
-                    "could not {undo} in {limit:?}"
-                )));
+    let mut failed = None;
+    let chains = stream::iter(by_thing(&left)).map(|chain| undone(cluster, chain));
+    let mut chains = chains.buffer_unordered(AT_ONCE).boxed();
+    while let Some(done) = chains.next().await {
+        for (undo, result) in done {
+            match result {
+                Ok(words) => {
+                    said(format!("undone: {undo}"));
+                    words.into_iter().for_each(&said);
+                    left.retain(|u| *u != undo);
+                }
+                Err(e) => failed = Some(e),
             }
         }
-        said(format!("undone: {undo}"));
-        left.pop();
         // The next who looks has less to do, and sees that somebody is at it.
         match written(cluster, api, &name, &held_by(with_ledger(mine, &left), me)).await? {
             Some(object) => mine = object,
             None => return Ok(false),
         }
     }
-    delete(cluster, api, &mine).await.map(|()| true)
+    match failed {
+        Some(error) => Err(error),
+        None => delete(cluster, api, &mine).await.map(|()| true),
+    }
+}
+
+/// What is to be undone, the latest first, apart by the thing concerned: what is done to one must be undone in order, and
+/// different things do not wait for each other.
+fn by_thing(undos: &[Undo]) -> Vec<Vec<Undo>> {
+    let mut chains: Vec<Vec<Undo>> = Vec::new();
+    for undo in undos.iter().rev() {
+        let same = |chain: &&mut Vec<Undo>| chain[0].instance() == undo.instance();
+        match chains.iter_mut().find(same) {
+            Some(chain) => chain.push(undo.clone()),
+            None => chains.push(vec![undo.clone()]),
+        }
+    }
+    chains
+}
+
+/// How undoing each of these went.
+async fn undone(
+    cluster: &Cluster,
+    chain: Vec<Undo>,
+) -> Vec<(Undo, Result<Option<String>, PlatformError>)> {
+    let mut done = Vec::new();
+    for undo in chain {
+        let limit = undo.patience() * 2;
+        let result = match timeout(limit, super::undo::take_back(cluster, &undo)).await {
+            Ok(result) => result,
+            Err(_) => Err(PlatformError::Unreachable(format!(
+                "could not {undo} in {limit:?}"
+            ))),
+        };
+        done.push((undo, result));
+    }
+    done
 }
 
 /// Replaces the very version that was read; `None` where another writer was first, or has removed it.
@@ -196,6 +237,18 @@ mod tests {
         // The API server was away for 20 s: the run could not renew it, and gets its time again.
         assert_eq!(looks.again("8", start + s(38)), (s(0), true));
         assert_eq!(looks.again("8", start + s(40)), (s(2), true));
+    }
+
+    #[test]
+    fn what_is_done_to_one_thing_is_undone_in_order_and_different_things_apart() {
+        let scale = Undo::Restore {
+            cluster: "https://10.0.0.1".into(),
+            kind: "Deployment".into(),
+            namespace: Some("shop".into()),
+            name: "n1".into(),
+        };
+        let chains = by_thing(&[undo("n1"), undo("n2"), scale.clone()]);
+        assert_eq!(chains, [vec![scale, undo("n1")], vec![undo("n2")]]);
     }
 
     #[test]

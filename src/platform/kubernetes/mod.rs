@@ -30,6 +30,7 @@ mod change;
 mod chaos_mesh;
 mod connect;
 mod drain;
+mod evict;
 mod exec;
 mod faults;
 mod forward;
@@ -116,6 +117,8 @@ pub struct KubernetesPlatform {
 struct Running {
     watches: Option<JoinSet<()>>,
     forward: Option<Forward>,
+    /// The node that all traffic comes over.
+    enters: Option<String>,
     lease: Option<Arc<Lease>>,
     guarded: bool,
     /// Undos of changes that were refused: nothing is to be taken back.
@@ -353,6 +356,7 @@ impl Platform for KubernetesPlatform {
         Surroundings {
             nodes_not_ready: view.nodes_not_ready(),
             others_degraded: view.workloads().others_degraded(),
+            lost: self.faults.lost.get().cloned(),
         }
     }
 
@@ -360,7 +364,14 @@ impl Platform for KubernetesPlatform {
         self.faults.view.workloads().rollouts()
     }
 
+    fn taken_by_rollout(&self, instance: &str) -> Option<usize> {
+        let (faults, name) = self.faults_of(instance);
+        let owner = faults.view.pods().get(name)?.owner.clone();
+        faults.view.workloads().taken_by_rollout(&owner)
+    }
+
     fn undo_of(&self, change: &Change) -> Result<Option<Undo>, PlatformError> {
+        self.keeps_way(change)?;
         let undo = self.undo_for(change)?;
         if let Some(uid) = self.uid_of(&change.instance) {
             let chosen = (change.instance.clone(), uid);
@@ -396,13 +407,15 @@ impl Platform for KubernetesPlatform {
         match undo {
             Undo::RestoreRoute { instance, fault } => {
                 let (faults, name) = self.faults_of(instance);
-                faults.let_go(fault, name).await
+                faults.let_go(fault, name).await?;
             }
             _ => {
                 chaos_mesh::note_if_over(&self.cluster, &self.sink, undo).await;
-                undo::undo(&self.cluster, undo).await
+                if let Some(text) = undo::undo(&self.cluster, undo).await? {
+                    self.sink.note(Level::Warning, text);
+                }
             }
-        }?;
+        }
         if let Some(lease) = self.lease() {
             lease.settled(undo);
         }

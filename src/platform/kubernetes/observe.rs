@@ -15,7 +15,7 @@ use self::endpoints::Endpoints;
 use super::api::Cluster;
 use super::target::Found;
 use super::view::View;
-use super::watch::{Change, Followed, follow};
+use super::watch::{Change, Followed, Sight, follow};
 use crate::record::{Incident, Sink, What};
 
 mod endpoints;
@@ -46,6 +46,7 @@ pub fn observe(
         api: Api::<Pod>::namespaced(cluster.client.clone(), &found.namespace),
         of: "pods",
         labels: Some(found.selector.clone()),
+        sight: view.sight.clone(),
     };
     let (known, out, first) = (view.clone(), sink.clone(), listed.clone());
     let mut teller = Teller::new("Pod");
@@ -66,6 +67,7 @@ pub fn observe(
                 api,
                 of: "endpointslices",
                 labels,
+                sight: Sight::default(),
             };
             tasks.spawn(follow(slices, sink.clone(), move |change| {
                 endpoints.told(change).into_iter().for_each(|e| out.emit(e));
@@ -152,6 +154,7 @@ pub fn elsewhere(
         api: Api::<Pod>::namespaced(cluster.client.clone(), namespace),
         of: "pods",
         labels: None,
+        sight: view.sight.clone(),
     };
     let known = view.clone();
     tasks.spawn(follow(pods, sink.clone(), move |change| {
@@ -190,6 +193,7 @@ fn followed(
         api,
         of: observed.plural,
         labels: None,
+        sight: Sight::default(),
     })
 }
 

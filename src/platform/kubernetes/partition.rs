@@ -169,7 +169,7 @@ impl Faults {
             name: victim.name.clone(),
         };
         let uid = &victim.uid;
-        make(&self.cluster, &place, |pod| {
+        let marked = make(&self.cluster, &place, |pod| {
             if pod.metadata.uid.as_ref() != Some(uid) {
                 return Err("another pod of its name has come: nothing was cut".into());
             }
@@ -177,8 +177,12 @@ impl Faults {
                 apply: json!({"metadata": {"labels": {MARK: uid}}}),
                 restore: json!({"metadata": {"labels": {MARK: null}}}),
             })
-        })
-        .await?;
+        });
+        // No longer a refusal: the policy is there by now.
+        marked.await.map_err(|e| match e {
+            PlatformError::Refused(text) => PlatformError::Failed(text),
+            other => other,
+        })?;
         self.enforced(victim, &probes).await
     }
 

@@ -6,9 +6,9 @@ use kube::Api;
 use super::KubernetesPlatform;
 use super::forward::Forward;
 use super::target::{self, Way};
-use crate::platform::{Endpoint, PlatformError};
+use crate::platform::{Change, Endpoint, PlatformError};
 use crate::record::Level;
-use crate::scenario::Reach;
+use crate::scenario::{FaultKind, Reach};
 
 impl KubernetesPlatform {
     /// The way that works from here, or the port-forward where that may be.
@@ -20,6 +20,7 @@ impl KubernetesPlatform {
         if self.target.reach != Reach::PortForward
             && let Some(way) = target::probe(&self.found.ways).await
         {
+            self.running().enters = way.node.clone();
             return Ok(Endpoint {
                 base_url: way.base_url(),
                 describe: format!("{pods}, by its {}", way.reach.name()),
@@ -48,6 +49,21 @@ impl KubernetesPlatform {
             base_url: format!("{}://{address}", self.target.scheme),
             describe: format!("{pods}; {text}"),
         })
+    }
+
+    /// Refuses to take away the one node that traffic comes over: it would be missed whatever the service does.
+    pub(super) fn keeps_way(&self, change: &Change) -> Result<(), PlatformError> {
+        let (faults, name) = self.faults_of(&change.instance);
+        let node = faults.view.pods().get(name).and_then(|p| p.node.clone());
+        let enters = self.running().enters.clone();
+        match (&change.kind, enters) {
+            (FaultKind::NodeLoss { .. }, Some(way)) if node.as_ref() == Some(&way) => {
+                Err(PlatformError::Refused(format!(
+                    "traffic comes over node {way}, by its node port: without it nothing would arrive, whatever the service                      does. Another `reach`, or pods of another node"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn no_way(&self) -> String {

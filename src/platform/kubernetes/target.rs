@@ -59,6 +59,8 @@ pub struct Way {
     pub port: u16,
     /// Path prefix, empty or beginning with a slash.
     pub path: String,
+    /// The node that it leads over, where it leads over one alone.
+    pub node: Option<String>,
 }
 
 impl Way {
@@ -256,23 +258,27 @@ pub fn ways(
 ) -> Vec<Way> {
     let number = u16::try_from(port.port).unwrap_or_default();
     let mut ways = Vec::new();
-    let mut push = |reach, host: &str, port| {
+    let mut push = |reach, host: &str, port, node| {
         ways.push(Way {
             reach,
             scheme: target.scheme.clone(),
             host: host.into(),
             port,
             path: String::new(),
+            node,
         });
     };
     let spec = service.spec.as_ref();
     let cluster_ip = spec.and_then(|s| s.cluster_ip.as_deref());
     if let Some(ip) = cluster_ip.filter(|ip| !ip.is_empty() && *ip != "None") {
-        push(Reach::ClusterIp, ip, number);
+        push(Reach::ClusterIp, ip, number, None);
     }
     if let Some(node_port) = port.node_port.and_then(|p| u16::try_from(p).ok()) {
-        for address in nodes.iter().filter_map(address_of) {
-            push(Reach::NodePort, &address, node_port);
+        for node in nodes {
+            if let Some(address) = address_of(node) {
+                let name = node.metadata.name.clone();
+                push(Reach::NodePort, &address, node_port, name);
+            }
         }
     }
     let balancer = service
@@ -285,7 +291,7 @@ pub fn ways(
         .flatten()
     {
         if let Some(host) = entry.ip.as_deref().or(entry.hostname.as_deref()) {
-            push(Reach::LoadBalancer, host, number);
+            push(Reach::LoadBalancer, host, number, None);
         }
     }
     ways.extend(
@@ -362,6 +368,7 @@ fn ingress_ways(ingress: &Ingress, service: &Service, port: &ServicePort) -> Vec
                 host: host.clone(),
                 port: if secure { 443 } else { 80 },
                 path: prefix.into(),
+                node: None,
             });
         }
     }

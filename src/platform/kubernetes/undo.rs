@@ -6,8 +6,9 @@ use super::node;
 use super::owned::{self, Kind};
 use crate::platform::{PlatformError, Undo};
 
-/// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in.
-pub async fn undo_detached(change: &Undo) -> Result<(), PlatformError> {
+/// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in. What there is to
+/// say of it.
+pub async fn undo_detached(change: &Undo) -> Result<Option<String>, PlatformError> {
     let (Undo::Restore { cluster, .. } | Undo::Remove { cluster, .. }) = change else {
         return Err(PlatformError::Failed("not of a Kubernetes cluster".into()));
     };
@@ -32,7 +33,7 @@ fn is_in(cluster: &Cluster, server: &str, kind: &str, name: &str) -> Result<(), 
 }
 
 /// Takes a change back; works without the Service, for a ledger whose run is over.
-pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
+pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<Option<String>, PlatformError> {
     if let Undo::Restore {
         cluster: server,
         kind,
@@ -53,7 +54,10 @@ pub async fn undo(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
 
 /// Takes a change in this cluster back. From inside, a cluster's address is another than from outside: who knows that
 /// it is the same one may do without the check.
-pub(super) async fn take_back(cluster: &Cluster, undo: &Undo) -> Result<(), PlatformError> {
+pub(super) async fn take_back(
+    cluster: &Cluster,
+    undo: &Undo,
+) -> Result<Option<String>, PlatformError> {
     match undo {
         Undo::Restore {
             kind,
@@ -77,22 +81,27 @@ pub(super) async fn take_back(cluster: &Cluster, undo: &Undo) -> Result<(), Plat
             marked,
             ..
         } => {
-            if let Some(pod) = marked {
-                let place = Place {
-                    kind: "Pod".into(),
-                    namespace: Some(namespace.clone()),
-                    name: pod.clone(),
-                };
-                change::restore(cluster, &place).await?;
-            }
+            let unmarked = match marked {
+                Some(pod) => {
+                    let place = Place {
+                        kind: "Pod".into(),
+                        namespace: Some(namespace.clone()),
+                        name: pod.clone(),
+                    };
+                    change::restore(cluster, &place).await.map(drop)
+                }
+                None => Ok(()),
+            };
             let kind = Kind {
                 api_version: api_version.clone(),
                 kind: kind.clone(),
                 plural: plural.clone(),
             };
-            owned::remove(cluster, &kind, (namespace, name)).await
+            // Also where the mark cannot be taken off: without the object it does nothing.
+            owned::remove(cluster, &kind, (namespace, name)).await?;
+            unmarked.map(|()| None)
         }
-        Undo::Run { command, dir, .. } => node::run(command, dir).await,
+        Undo::Run { command, dir, .. } => node::run(command, dir).await.map(|()| None),
         other => Err(PlatformError::Failed(format!(
             "not of a Kubernetes cluster: {}",
             other.instance()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pods::Pods;
+use super::watch::Sight;
 use super::workloads::Workloads;
 
 /// The pods, nodes and endpoints as last seen.
@@ -11,6 +12,8 @@ use super::workloads::Workloads;
 pub struct View {
     /// The pods behind the Service.
     pub pods: Arc<Mutex<Pods>>,
+    /// Whether they are seen.
+    pub sight: Sight,
     /// Zone of each node that has one.
     zones: Arc<Mutex<BTreeMap<String, String>>>,
     /// Whether each node is ready.
@@ -48,6 +51,7 @@ impl View {
     pub fn elsewhere(&self) -> Self {
         Self {
             pods: Arc::default(),
+            sight: Sight::default(),
             workloads: Arc::default(),
             ..self.clone()
         }

@@ -5,12 +5,14 @@
 //! or not at all, and a judge must know.
 
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, pin_mut};
 use kube::api::{ListParams, WatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::api::chain;
 use crate::record::{Level, Sink, View, What};
@@ -37,6 +39,20 @@ pub enum Change<K> {
     Deleted(K),
 }
 
+/// Whether a view is lost, shared with those who act on it.
+#[derive(Debug, Clone, Default)]
+pub struct Sight(Arc<Mutex<Option<Instant>>>);
+
+impl Sight {
+    /// For how long it is lost.
+    pub fn lost_for(&self) -> Option<Duration> {
+        self.since().map(|since| since.elapsed())
+    }
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What is followed.
 pub struct Followed<K> {
     /// Where.
@@ -45,6 +61,8 @@ pub struct Followed<K> {
     pub of: &'static str,
     /// Which of them.
     pub labels: Option<String>,
+    /// Told when the view is lost, and when it is back.
+    pub sight: Sight,
 }
 
 /// The pause after so many failures in a row.
@@ -66,12 +84,14 @@ fn is_refused(error: &kube::Error) -> bool {
 struct Gap<'a> {
     sink: &'a Sink,
     of: &'static str,
+    sight: Sight,
     failures: u32,
 }
 
 impl Gap<'_> {
     async fn failed(&mut self, why: String) {
         if self.failures == 0 {
+            *self.sight.since() = Some(Instant::now());
             self.tell(View::Lost, why);
         }
         self.failures += 1;
@@ -80,6 +100,7 @@ impl Gap<'_> {
     fn over(&mut self, view: View, how: &str) {
         if self.failures > 0 {
             self.failures = 0;
+            *self.sight.since() = None;
             self.tell(view, how.into());
         }
     }
@@ -97,10 +118,16 @@ pub async fn follow<K>(followed: Followed<K>, sink: Sink, mut tell: impl FnMut(C
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let Followed { api, of, labels } = followed;
+    let Followed {
+        api,
+        of,
+        labels,
+        sight,
+    } = followed;
     let mut gap = Gap {
         sink: &sink,
         of,
+        sight,
         failures: 0,
     };
     let list = ListParams {
@@ -145,7 +172,7 @@ where
         };
         gap.over(View::Resumed, "taken up where it was lost");
         pin_mut!(stream);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         loop {
             let next = match tokio::time::timeout(RENEW + OVERDUE, stream.next()).await {
                 Ok(Some(next)) => next,

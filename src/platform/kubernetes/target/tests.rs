@@ -162,6 +162,7 @@ fn an_ipv6_host_is_bracketed() {
         host: "fd00::1".into(),
         port: 8443,
         path: String::new(),
+        node: None,
     };
     assert_eq!(way.base_url(), "https://[fd00::1]:8443");
 }
