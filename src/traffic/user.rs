@@ -176,7 +176,13 @@ impl User {
                     let think = think_time(&self.think, &mut rng);
                     intended += think;
                     timed = think > 0;
-                    if think > 0 && !self.pause(intended, until).await || !end.go_on {
+                    if think > 0 && !self.pause(intended, until).await {
+                        break;
+                    }
+                    if !end.go_on {
+                        // One that fails at once (no port left, a path that is none) has waited for nothing: a user
+                        // that goes on and on like that must not keep the worker from everybody else.
+                        tokio::task::yield_now().await;
                         break;
                     }
                 }

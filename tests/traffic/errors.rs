@@ -1,6 +1,7 @@
 //! Every kind of failure, provoked for real: told apart, counted once, sampled once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use squall::record::Outcome;
 use squall::scenario::*;
@@ -178,6 +179,30 @@ fn the_generators_own_limits() {
     // Documentation addresses (RFC 5737) belong to no machine.
     scenario.traffic[0].connections.source = vec!["192.0.2.1".parse().unwrap()];
     all_end_as(Outcome::Local, scenario, &server.url());
+}
+
+#[test]
+fn users_that_fail_at_once_leave_the_worker_to_everybody_else() {
+    let server = Server::http(|_, _| at_once(ok("")));
+    let mut scenario = scenario(flow(rate(50.0, ms(400))));
+    // As above: they wait for nothing, and have nothing to think about.
+    let mut failing = flow(users(2, Duration::from_secs(30), Think::None));
+    failing.name = "failing".into();
+    failing.journey = journey([get("/failing")]);
+    failing.connections.source = vec!["192.0.2.1".parse().unwrap()];
+    scenario.traffic.push(failing);
+    let begin = Instant::now();
+    let patience = begin + Duration::from_secs(15);
+    let run = run_with(scenario, &server.url(), |engine| {
+        while server.stats.requests() < 20 && Instant::now() < patience {
+            std::thread::sleep(ms(5));
+        }
+        engine.stop_now();
+    });
+    // The last of 20 may have been under way.
+    assert!(run.step_ended("GET /", Outcome::Ok) >= 15);
+    assert!(run.step_ended("GET /failing", Outcome::Local) > 0);
+    assert!(Instant::now() < patience, "{:?}", begin.elapsed());
 }
 
 #[test]
