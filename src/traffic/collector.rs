@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
+use tokio::sync::watch;
+
 use super::meter::{InstanceMeter, Meter, Second, StepMeter};
 use super::plan::Plan;
 use super::selfwatch::open_files;
-use super::worker::{Message, SECOND};
+use super::worker::{Message, SECOND, Stop};
 use super::{TrafficEnd, TrafficError};
 use crate::record::{
     GeneratorSecond, InstanceSecond, Interval, Latency, Micros, Outcome, StepHistograms,
@@ -27,6 +29,7 @@ pub struct Collector {
     open: Vec<u64>,
     end: TrafficEnd,
     error: Option<String>,
+    stop: watch::Sender<Stop>,
 }
 
 /// A second that not all workers have handed over yet.
@@ -58,7 +61,12 @@ fn earliest(a: Option<Micros>, b: Option<Micros>) -> Option<Micros> {
 
 impl Collector {
     /// A collector of a run whose traffic starts at `start`.
-    pub fn new(plan: Arc<Plan>, start: Micros, spare: Vec<mpsc::Sender<Box<Second>>>) -> Self {
+    pub fn new(
+        plan: Arc<Plan>,
+        start: Micros,
+        spare: Vec<mpsc::Sender<Box<Second>>>,
+        stop: watch::Sender<Stop>,
+    ) -> Self {
         let workers = spare.len();
         let end = TrafficEnd {
             started_us: start,
@@ -76,6 +84,7 @@ impl Collector {
             next: 0,
             end,
             error: None,
+            stop,
         }
     }
 
@@ -105,6 +114,10 @@ impl Collector {
                     }
                     self.handed[worker] = u64::MAX;
                     self.end.ended_us = self.end.ended_us.max(at);
+                    if error.is_some() {
+                        // The others alone would go on with a part of the load.
+                        self.stop.send_replace(Stop::Now);
+                    }
                     self.error = self.error.take().or(error);
                 }
             }

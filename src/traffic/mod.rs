@@ -113,7 +113,7 @@ pub enum TrafficError {
     /// A thread that cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
-    /// A worker ended before its time; the counts up to then are in the record.
+    /// A worker ended before its time, and the others with it; the counts up to then are in the record.
     #[error("the generator failed: {0}")]
     Worker(String),
 }
@@ -243,8 +243,9 @@ impl Engine {
         let start = plan.sink.clock().now() + LEAD;
         self.started_at = start;
         let collector = std::thread::Builder::new().name("traffic-collector".into());
+        let stop = self.stop.clone();
         let handle = collector.spawn(move || {
-            let result = collector::Collector::new(plan, start, spares).run(&messages);
+            let result = collector::Collector::new(plan, start, spares, stop).run(&messages);
             // Nobody waits any more: nobody wants to know.
             let _ = end.send(result);
         })?;

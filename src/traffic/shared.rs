@@ -20,7 +20,7 @@ use super::text::Value;
 use super::timer::Timer;
 use super::transport::{Link, Progress, Transport};
 use super::worker::{Message, SECOND};
-use crate::record::{Clock, Level, Micros, Outcome};
+use crate::record::{Clock, Micros, Outcome};
 
 /// A flow at this worker.
 pub struct FlowRun {
@@ -247,7 +247,8 @@ impl Shared {
             match rows.take(values) {
                 Ok(true) => continue,
                 Ok(false) => self.plan.rows_used_up(run.flow.index, rows.name()),
-                Err(error) => self.plan.sink.note(Level::Error, error.to_string()),
+                // A load that ends here and there for want of data is not the one that was asked for.
+                Err(error) => self.break_down(error.to_string()),
             }
             run.over.set(true);
             return false;

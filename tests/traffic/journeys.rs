@@ -117,6 +117,35 @@ fn rows_are_used_once_and_the_flow_ends_with_them() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_ends_the_run_and_not_a_part_of_the_load() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rows: String = (0..25).map(|i| format!("{i}\n")).collect();
+    std::fs::write(file.path(), format!("id\n{rows}25,1\n26\n")).unwrap();
+    let (server, _) = recording(|_| ok(""));
+    let mut with_data = flow(rate(100.0, ms(60_000)));
+    with_data.data = data(&file, FeederOrder::InOrder);
+    with_data.journey = journey([get("/{{ row.id }}")]);
+    let mut without = flow(rate(100.0, ms(60_000)));
+    without.name = "without".into();
+    let mut scenario = scenario(with_data);
+    scenario.traffic.push(without);
+    scenario.run.threads = Some(2);
+    let (job, _entries) = job(scenario, &server.url());
+    let begin = std::time::Instant::now();
+    let mut engine = squall::traffic::start(squall::traffic::prepare(&job).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let error = runtime.block_on(engine.finished()).unwrap_err().to_string();
+    assert!(
+        error.contains(file.path().to_str().unwrap()) && error.contains("line: 27"),
+        "{error}"
+    );
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
+}
+
+#[test]
 fn rows_come_in_order_and_again() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "id\n0\n1\n2\n").unwrap();
