@@ -274,19 +274,24 @@ async fn finish(
     conductor.sink.emit(What::End { ended });
     drop(conductor);
     let closed = recorder.join();
-    if let Some(error) = error {
-        return Err(error);
-    }
     let unwritten = lost.or(closed.err().map(|e| e.to_string()));
-    match unwritten {
-        None => Ok(left.undo_failures),
-        Some(text) if left.undo_failures.is_empty() => Err(RunError::Aborted(format!(
-            "the record cannot be written: {text}; traffic was stopped and everything undone"
-        ))),
-        Some(text) => Err(RunError::UndoFailed(format!(
-            "the record cannot be written: {text}; not undone: {}",
-            left.undo_failures.join("; ")
-        ))),
+    outcome(error, unwritten, left.undo_failures)
+}
+
+/// What could not be undone, where there is a record to judge; else why there is none.
+fn outcome(
+    error: Option<RunError>,
+    unwritten: Option<String>,
+    undo_failures: Vec<String>,
+) -> Result<Vec<String>, RunError> {
+    let unwritten = unwritten.map(|text| {
+        RunError::Aborted(format!(
+            "the record cannot be written: {text}; traffic was stopped"
+        ))
+    });
+    match error.or(unwritten) {
+        None => Ok(undo_failures),
+        Some(error) => Err(error.not_undone(&undo_failures)),
     }
 }
 
@@ -314,4 +319,43 @@ fn abort_tap(scenario: &Scenario, breached: watch::Sender<Option<String>>) -> Ta
             breached.send_replace(Some(breach));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_undone_is_told_whatever_else_went_wrong() {
+        let unreachable = || Some(RunError::Unreachable("no pod became ready".into()));
+        let full = || Some("disk full".to_string());
+        let left = || vec!["Lease squall-x is still there".to_string()];
+        for (error, unwritten) in [
+            (unreachable(), None),
+            (unreachable(), full()),
+            (None, full()),
+        ] {
+            let first = match &error {
+                Some(error) => error.to_string(),
+                None => "disk full".into(),
+            };
+            let told = outcome(error, unwritten, left());
+            let Err(RunError::UndoFailed(text)) = &told else {
+                panic!("{told:?}");
+            };
+            assert!(
+                text.contains(&first) && text.contains("Lease squall-x"),
+                "{text}"
+            );
+        }
+        assert!(matches!(
+            outcome(unreachable(), full(), vec![]),
+            Err(RunError::Unreachable(_))
+        ));
+        assert!(matches!(
+            outcome(None, full(), vec![]),
+            Err(RunError::Aborted(_))
+        ));
+        assert_eq!(outcome(None, None, left()).unwrap(), left());
+    }
 }

@@ -65,6 +65,18 @@ pub enum RunError {
     UndoFailed(String),
 }
 
+impl RunError {
+    /// The same where something could not be undone, which is the first thing to know.
+    fn not_undone(self, failures: &[String]) -> Self {
+        match failures {
+            [] => self,
+            failures => {
+                RunError::UndoFailed(format!("{self}; not undone: {}", failures.join("; ")))
+            }
+        }
+    }
+}
+
 impl From<PlatformError> for RunError {
     fn from(error: PlatformError) -> Self {
         match error {
@@ -145,10 +157,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
 fn finish(dir: PathBuf, undo_failures: Vec<String>) -> Result<Finished, RunError> {
     let lost = |what: &str, error: &dyn std::fmt::Display| {
         let text = format!("{what} {}: {error}", dir.display());
-        match undo_failures.as_slice() {
-            [] => RunError::Aborted(text),
-            failed => RunError::UndoFailed(format!("{text}; not undone: {}", failed.join("; "))),
-        }
+        RunError::Aborted(text).not_undone(&undo_failures)
     };
     let record = Record::load(&dir).map_err(|e| lost("cannot read the record in", &e))?;
     let finished = Finished {
