@@ -14,6 +14,7 @@ pub mod platform;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod say;
 pub mod scenario;
 pub mod stress;
 pub mod traffic;

@@ -180,3 +180,51 @@ fn a_bad_scenario_starts_nothing() {
     assert!(run.stderr.contains("scenario.yaml:12:5"), "{}", run.stderr);
     assert!(bench.alive().is_empty() && !run.out.exists());
 }
+
+#[test]
+fn nobody_who_listens_is_no_reason_to_fail() {
+    let text = local("squall demo --port {port}", "").replace("errors < 50%", "errors < 100%");
+    let bench = Bench::new(&text);
+    let unheard = |args: &[&str]| {
+        // A pipe whose reader has gone, as after `| head`.
+        let gone = || std::io::pipe().unwrap().1;
+        let mut command = bench.command(args);
+        let status = command.stdout(gone()).stderr(gone()).status().unwrap();
+        status.code().unwrap_or(-1)
+    };
+    let series = ["run", "scenario.yaml", "--out", "out", "--repeat", "2"];
+    assert_ne!(unheard(&series), 101);
+    let runs = [
+        "out/run-01/result.json",
+        "out/run-02/result.json",
+        "out/result.json",
+    ];
+    for file in runs {
+        assert!(bench.path(file).exists(), "{file}");
+    }
+    let run = ["run", "scenario.yaml", "--out", "one"];
+    let code = unheard(&run);
+    let judged = bench.command(&["judge", "one"]).output().unwrap();
+    assert_eq!(Some(code), judged.status.code());
+    for args in [
+        &["judge", "one", "--json"][..],
+        &["judge", "one"],
+        &["judge", "out"],
+        &["report", "one"],
+    ] {
+        assert!([0, 3].contains(&unheard(args)), "{args:?}");
+    }
+    for args in [
+        &["schema"][..],
+        &["explain", "slo"],
+        &["init"],
+        &["plan", "scenario.yaml"],
+        &["validate", "scenario.yaml"],
+        &["completions", "bash"],
+        &["--help"],
+        &["undo", "one"],
+    ] {
+        assert_eq!(unheard(args), 0, "{args:?}");
+    }
+    assert_eq!(unheard(&["validate", "nowhere.yaml"]), 2);
+}

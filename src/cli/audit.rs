@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use squall::audit::{self, Audit};
 use squall::platform::kubernetes::{Cluster, survey};
 use squall::run::RunError;
+use squall::say;
 use squall::scenario::Target;
 
 use super::exit::Exit;
@@ -47,8 +48,8 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         .build()?;
     let audit = runtime.block_on(look(args))?;
     match format {
-        Format::Text => print!("{}", audit::text(&audit)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&audit)?),
+        Format::Text => say::out(audit::text(&audit))?,
+        Format::Json => say::out(serde_json::to_string_pretty(&audit)? + "\n")?,
     }
     Ok(match audit.exit_code() {
         1 => Exit::Fail,

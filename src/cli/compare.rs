@@ -1,12 +1,12 @@
 //! `squall compare`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use squall::judge::compare::{CompareExpectation, Wanted};
 use squall::report::Sheet;
 use squall::run::compare_folders;
+use squall::say;
 use squall::scenario::units::{Ratio, parse_duration};
 
 use super::exit::Exit;
@@ -134,10 +134,10 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         sheet.write(out)?;
     }
     if args.json {
-        std::io::stdout().write_all(&sheet.json()?)?;
+        say::out(String::from_utf8_lossy(&sheet.json()?))?;
     } else {
         let style = style(&std::io::stdout());
-        print!("{}", sheet.terminal(style, args.out.as_deref()));
+        say::out(sheet.terminal(style, args.out.as_deref()))?;
     }
     Ok(Exit::of(sheet.overall()))
 }

@@ -14,6 +14,8 @@ pub struct Args {
 /// Prints the completions.
 pub fn main(args: Args) -> anyhow::Result<Exit> {
     let mut command = super::Cli::command();
-    clap_complete::generate(args.shell, &mut command, "squall", &mut std::io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "squall", &mut text);
+    squall::say::out(String::from_utf8_lossy(&text))?;
     Ok(Exit::Pass)
 }

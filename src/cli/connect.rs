@@ -17,7 +17,7 @@ pub fn main(args: Args) -> Exit {
     match TcpStream::connect_timeout(&args.address, Duration::from_secs(2)) {
         Ok(_) => Exit::Pass,
         Err(error) => {
-            eprintln!("{}: {error}", args.address);
+            squall::say::err(format_args!("{}: {error}", args.address));
             Exit::Fail
         }
     }

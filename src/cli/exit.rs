@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use squall::judge::Ruling;
 use squall::run::RunError;
+use squall::say;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +73,10 @@ fn with_causes(error: &anyhow::Error) -> String {
 /// that can go wrong once a run has begun is a [`RunError`].
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(problems) = error.downcast_ref::<squall::scenario::Problems>() {
-        eprint!("{problems}");
+        say::err(problems);
         return Exit::BadInput.into();
     }
-    eprintln!("error: {}", with_causes(error));
+    say::err(format_args!("error: {}", with_causes(error)));
     match error.downcast_ref::<RunError>() {
         Some(RunError::Unreachable(_)) => Exit::Unreachable,
         Some(RunError::Aborted(_)) => Exit::Aborted,

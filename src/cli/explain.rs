@@ -14,6 +14,6 @@ pub struct Args {
 pub fn main(args: Args) -> anyhow::Result<Exit> {
     let text = squall::judge::explain(&args.verdict)
         .ok_or_else(|| anyhow::anyhow!("no verdict is called `{}`", args.verdict))?;
-    println!("{}", text.trim_end());
+    squall::say::out(format_args!("{}\n", text.trim_end()))?;
     Ok(Exit::Pass)
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use squall::say;
 use squall::scenario::{self, Scenario};
 
 use super::exit::Exit;
@@ -33,9 +34,11 @@ pub fn validate(args: ValidateArgs) -> anyhow::Result<Exit> {
     let mut exit = Exit::Pass;
     for file in &args.files {
         match load(file) {
-            Ok(scenario) => println!("{}: ok ({})", file.display(), scenario.name),
+            Ok(scenario) => {
+                say::out(format_args!("{}: ok ({})\n", file.display(), scenario.name))?;
+            }
             Err(problems) => {
-                eprint!("{problems}");
+                say::err(problems);
                 exit = Exit::BadInput;
             }
         }
@@ -45,7 +48,8 @@ pub fn validate(args: ValidateArgs) -> anyhow::Result<Exit> {
 
 /// Prints the JSON Schema.
 pub fn schema() -> anyhow::Result<Exit> {
-    println!("{}", serde_json::to_string_pretty(&scenario::schema())?);
+    let schema = serde_json::to_string_pretty(&scenario::schema())?;
+    say::out(format_args!("{schema}\n"))?;
     Ok(Exit::Pass)
 }
 

@@ -54,6 +54,6 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         duration: args.duration,
         path: args.path,
     };
-    print!("{}", init(&options));
+    squall::say::out(init(&options))?;
     Ok(Exit::Pass)
 }

@@ -1,12 +1,12 @@
 //! `squall judge` and `squall report`: a run again, from its record alone.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use squall::judge::{self, Summary, Verdict};
 use squall::record::Record;
 use squall::report::{self, Judged, Sheet};
 use squall::run::{judge_folder, plan_in};
+use squall::say;
 
 use super::exit::Exit;
 use super::run::{exit_of, style};
@@ -29,13 +29,11 @@ pub fn judge(args: JudgeArgs) -> anyhow::Result<Exit> {
     let again = Again::load(&args.record)?;
     let judged = again.judged();
     if args.json {
-        std::io::stdout().write_all(&report::json(&judged)?)?;
+        say::out(String::from_utf8_lossy(&report::json(&judged)?))?;
     } else {
         let dir = folder(&args.record);
-        print!(
-            "{}",
-            report::terminal(&judged, style(&std::io::stdout()), Some(dir))
-        );
+        let style = style(&std::io::stdout());
+        say::out(report::terminal(&judged, style, Some(dir)))?;
     }
     Ok(exit_of(&judged))
 }
@@ -43,9 +41,10 @@ pub fn judge(args: JudgeArgs) -> anyhow::Result<Exit> {
 /// Prints a series judged again; exits as it did.
 fn show(sheet: &Sheet, dir: &Path, json: bool) -> anyhow::Result<Exit> {
     if json {
-        std::io::stdout().write_all(&sheet.json()?)?;
+        say::out(String::from_utf8_lossy(&sheet.json()?))?;
     } else {
-        print!("{}", sheet.terminal(style(&std::io::stdout()), Some(dir)));
+        let style = style(&std::io::stdout());
+        say::out(sheet.terminal(style, Some(dir)))?;
     }
     Ok(Exit::of(sheet.overall()))
 }
@@ -66,7 +65,7 @@ pub fn report(args: ReportArgs) -> anyhow::Result<Exit> {
         let out = args.out.as_deref().unwrap_or(&args.record);
         std::fs::create_dir_all(out)?;
         for path in judge_folder(&args.record, None)?.write(out)? {
-            println!("{}", path.display());
+            say::out(format_args!("{}\n", path.display()))?;
         }
         return Ok(Exit::Pass);
     }
@@ -74,7 +73,7 @@ pub fn report(args: ReportArgs) -> anyhow::Result<Exit> {
     let out = args.out.as_deref().unwrap_or(folder(&args.record));
     std::fs::create_dir_all(out)?;
     for path in report::write_all(out, &again.judged())? {
-        println!("{}", path.display());
+        say::out(format_args!("{}\n", path.display()))?;
     }
     Ok(Exit::Pass)
 }

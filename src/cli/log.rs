@@ -13,5 +13,7 @@ pub fn init(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would say on standard error that standard error is gone, and panic.
+        .log_internal_errors(false)
         .init();
 }

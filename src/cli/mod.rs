@@ -133,7 +133,7 @@ fn demo(options: squall::demo::Options) -> Exit {
     match squall::demo::main(options) {
         Ok(()) => Exit::Pass,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            squall::say::err(format_args!("error: {error:#}"));
             Exit::Fail
         }
     }

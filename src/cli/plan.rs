@@ -22,6 +22,6 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
     let mut scenario = super::files::load(&args.scenario)?;
     scenario.seed = args.seed.or(scenario.seed);
     super::files::use_image(&mut scenario, args.image);
-    print!("{}", squall::run::plan(&scenario)?);
+    squall::say::out(squall::run::plan(&scenario)?)?;
     Ok(Exit::Pass)
 }

@@ -10,6 +10,7 @@ use squall::judge;
 use squall::judge::compare::CompareExpectation;
 use squall::report::{Judged, Style};
 use squall::run::{self, Finished, InCluster, Options, Progress, Remote, Repeat, Series};
+use squall::say;
 use squall::scenario::{self, Scenario, Target, units};
 
 use super::exit::Exit;
@@ -124,7 +125,8 @@ fn options(args: &Args, progress: Progress) -> Options {
 /// Prints what a run found, unless somebody else will, and gives its exit code.
 fn told(finished: &Finished, silent: bool) -> Exit {
     if !silent {
-        print!("{}", finished.terminal(style(&std::io::stdout())));
+        // Where nobody reads it, the exit code and the run's folder still tell.
+        let _ = say::out(finished.terminal(style(&std::io::stdout())));
     }
     match not_undone(&finished.undo_failures) {
         true => Exit::UndoFailed,
@@ -156,7 +158,7 @@ fn in_cluster(
 /// Prints a series of runs; exits as it says.
 pub fn shown(series: Series) -> anyhow::Result<Exit> {
     let style = style(&std::io::stdout());
-    print!("{}", series.sheet.terminal(style, Some(&series.dir)));
+    let _ = say::out(series.sheet.terminal(style, Some(&series.dir)));
     if not_undone(&series.undo_failures) {
         return Ok(Exit::UndoFailed);
     }
@@ -170,7 +172,7 @@ pub fn shown(series: Series) -> anyhow::Result<Exit> {
 /// Says what could not be undone; whether there is anything.
 fn not_undone(failures: &[String]) -> bool {
     for failure in failures {
-        eprintln!("error: not undone: {failure}");
+        say::err(format_args!("error: not undone: {failure}"));
     }
     !failures.is_empty()
 }

@@ -51,11 +51,14 @@ fn some_time(text: &str) -> Result<Duration, String> {
 /// Uses it up, and says so.
 pub fn main(args: Args) -> anyhow::Result<Exit> {
     if args.cpu == 0 && args.memory.is_none() {
-        eprintln!("error: nothing to use up: --cpu N, --memory SIZE or both");
+        squall::say::err("error: nothing to use up: --cpu N, --memory SIZE or both");
         return Ok(Exit::BadInput);
     }
     if args.cpu > 1024 {
-        eprintln!("error: --cpu {}: at most 1024 threads", args.cpu);
+        squall::say::err(format_args!(
+            "error: --cpu {}: at most 1024 threads",
+            args.cpu
+        ));
         return Ok(Exit::BadInput);
     }
     let options = stress::Options {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use squall::fault::undo_ledger;
 use squall::platform::Undo;
+use squall::say;
 
 use super::exit::Exit;
 
@@ -36,16 +37,19 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         _ => squall::platform::local::undo_detached(undo),
     }))?;
     for pending in &report.done {
-        println!("undone: {} (injection {})", pending.undo, pending.injection);
+        say::out(format_args!(
+            "undone: {} (injection {})\n",
+            pending.undo, pending.injection
+        ))?;
     }
     for failure in &report.failed {
-        eprintln!("error: {failure}");
+        say::err(format_args!("error: {failure}"));
     }
     for line in &report.damage {
-        eprintln!("warning: {line}");
+        say::err(format_args!("warning: {line}"));
     }
     if report.done.is_empty() && report.failed.is_empty() {
-        println!("nothing is left to undo");
+        say::out("nothing is left to undo\n")?;
     }
     Ok(match report.failed.is_empty() {
         true => Exit::Pass,

@@ -8,6 +8,7 @@ use crate::judge::capacity::{CapacityResult, Level, Trial, judge_capacity, level
 use crate::judge::words::rate;
 use crate::judge::{judge, summarize};
 use crate::record::{Record, RecordError, runs_in};
+use crate::say;
 use crate::scenario::units::Rate;
 use crate::scenario::{Capacity, Scenario};
 
@@ -64,7 +65,11 @@ fn say(progress: Progress, level: &Level) {
     if progress != Progress::None {
         let seen = serde_json::to_value(level.outcome).unwrap_or_default();
         let seen = seen.as_str().unwrap_or_default();
-        eprintln!("{}: {seen} ({})", rate(level.rate_per_s), level.why);
+        say::err(format_args!(
+            "{}: {seen} ({})",
+            rate(level.rate_per_s),
+            level.why
+        ));
     }
 }
 

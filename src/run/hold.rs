@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::interrupts::signals;
 use super::{RunError, runtime};
 use crate::platform::kubernetes::runner::WAITS;
+use crate::say;
 
 /// The file in a run's folder that says that the record has been taken.
 pub const TAKEN: &str = ".taken";
@@ -14,7 +15,7 @@ pub const TAKEN: &str = ".taken";
 pub fn hold(dir: &Path, time: Duration) -> Result<(), RunError> {
     runtime()?.block_on(async {
         let mut signals = signals()?;
-        eprintln!("{WAITS}{}", dir.display());
+        say::err(format_args!("{WAITS}{}", dir.display()));
         let taken = async {
             while !dir.join(TAKEN).exists() {
                 tokio::time::sleep(Duration::from_millis(200)).await;

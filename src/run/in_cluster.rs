@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Finished, Options, RunError, folder, pack, plan, runtime};
 use crate::platform::PlatformError;
 use crate::platform::kubernetes::runner::{self, Bundle, Pod, Runner, Told};
+use crate::say;
 use crate::scenario::{KubernetesTarget, Scenario, Target};
 
 /// How long the pod waits for its record to be taken.
@@ -161,20 +162,20 @@ async fn conduct(
     let outcome = drive(&mut runner, pod, bundle, &mut interrupts).await;
     if remote.keep {
         let (name, namespace) = (runner.name(), runner.namespace());
-        eprintln!(
+        say::err(format_args!(
             "kept: Job {name} in namespace {namespace} (kubectl -n {namespace} delete job {name})"
-        );
+        ));
         return outcome;
     }
     match (runner.remove().await, outcome) {
         (Ok(()), outcome) => outcome,
         // What the run found out is worth more than this.
         (Err(error), Ok(outcome)) => {
-            eprintln!("warning: {error}");
+            say::err(format_args!("warning: {error}"));
             Ok(outcome)
         }
         (Err(error), Err(first)) => {
-            eprintln!("warning: {error}");
+            say::err(format_args!("warning: {error}"));
             Err(first)
         }
     }
@@ -201,13 +202,15 @@ async fn drive(
                     return Err(given_up(signal));
                 }
                 asked = true;
-                eprintln!("{signal}: the run in the cluster is asked to end; once more removes it at once");
+                say::err(format_args!(
+                    "{signal}: the run in the cluster is asked to end; once more removes it at once"
+                ));
                 runner.interrupt().await?;
                 continue;
             }
         };
         match told {
-            Told::Line(line) => eprintln!("{line}"),
+            Told::Line(line) => say::err(line),
             Told::RecordWaits => {
                 packed = Some(fetch(runner).await?);
                 runner.taken().await?;

@@ -15,6 +15,7 @@ use crate::judge::series::{SeriesResult, SeriesRun, judge_series, series_run};
 use crate::judge::{judge, summarize};
 use crate::record::{Ended, Record, RecordError, runs_in};
 use crate::report::Sheet;
+use crate::say;
 use crate::scenario::{Capacity, Scenario};
 
 /// Name of the file that says what a series is.
@@ -145,7 +146,7 @@ fn sides_of(repeat: &Repeat, round: u32) -> Vec<(&'static str, &Scenario)> {
 fn say(progress: Progress, side: &str, round: u32, of: u32) {
     if progress != Progress::None {
         let side = if side.is_empty() { "run" } else { side };
-        eprintln!("{side} {round} of {of}");
+        say::err(format_args!("{side} {round} of {of}"));
     }
 }
 
