@@ -182,6 +182,20 @@ fn a_bad_scenario_starts_nothing() {
 }
 
 #[test]
+fn data_that_lacks_a_field_starts_nothing() {
+    let text = local("squall demo --port {port}", "").replace(
+        "journey:\n      - get: /products",
+        "data: { users: { jsonl: users.jsonl } }\n    journey:\n      - get: /products/{{ users.id }}",
+    );
+    let bench = Bench::new(&text);
+    std::fs::write(bench.path("users.jsonl"), "{\"name\": \"a\"}\n").unwrap();
+    let run = bench.run();
+    run.expect_code(2);
+    assert!(run.stderr.contains("no field `id`"), "{}", run.stderr);
+    assert!(bench.alive().is_empty() && !run.out.exists());
+}
+
+#[test]
 fn nobody_who_listens_is_no_reason_to_fail() {
     let text = local("squall demo --port {port}", "").replace("errors < 50%", "errors < 100%");
     let bench = Bench::new(&text);

@@ -2,16 +2,19 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RunError;
 use crate::fault::occurrences;
 use crate::judge::{alert, usage};
+use crate::platform::Endpoint;
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
     BalanceExpectation, BalanceKind, Capacity, ClosedLoad, Expectation, FaultSpec, Flow, Guard,
-    KeepReady, Load, Node, OpenLoad, Pick, Process, Scenario,
+    KeepReady, KubernetesTarget, Load, LocalTarget, Node, OpenLoad, Pick, Process, Scenario,
+    Target,
 };
 use crate::traffic;
 
@@ -23,7 +26,7 @@ pub fn check(scenario: &Scenario) -> Result<(), RunError> {
 /// The platform's sentences and the generator's findings.
 fn sentences(scenario: &Scenario) -> Result<(Vec<String>, Vec<traffic::Finding>), RunError> {
     let (sink, _nobody) = Sink::new(Clock::start());
-    let platform = super::platform(scenario, PathBuf::from("logs"), sink, 0);
+    let platform = super::platform(scenario, PathBuf::from("logs"), sink.clone(), 0);
     let target = platform.plan()?;
     let findings = traffic::preflight(scenario);
     let errors: Vec<&str> = findings
@@ -31,10 +34,29 @@ fn sentences(scenario: &Scenario) -> Result<(Vec<String>, Vec<traffic::Finding>)
         .filter(|f| f.level == Level::Error)
         .map(|f| f.text.as_str())
         .collect();
-    if errors.is_empty() {
-        Ok((target, findings))
-    } else {
-        Err(RunError::BadInput(errors.join("\n")))
+    if !errors.is_empty() {
+        return Err(RunError::BadInput(errors.join("\n")));
+    }
+    // Data files and certificates are looked at before the target is started, wherever it will be.
+    let job = traffic::Job {
+        scenario: Arc::new(scenario.clone()),
+        endpoint: Endpoint {
+            base_url: some_url(&scenario.target),
+            describe: String::new(),
+        },
+        seed: 0,
+        sink,
+    };
+    traffic::prepare(&job).map_err(|e| RunError::BadInput(e.to_string()))?;
+    Ok((target, findings))
+}
+
+/// A URL such as the target's will be.
+fn some_url(target: &Target) -> String {
+    match target {
+        Target::Url(target) => target.url.clone(),
+        Target::Local(LocalTarget { scheme, .. })
+        | Target::Kubernetes(KubernetesTarget { scheme, .. }) => format!("{scheme}://127.0.0.1:1"),
     }
 }
 
