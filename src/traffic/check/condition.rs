@@ -164,11 +164,11 @@ impl Wanted {
         };
         let (equal, number) = match self {
             Wanted::Value(wanted) => {
-                let (left, right) = (found.as_f64(), wanted.as_f64());
-                let equal = match (left, right) {
-                    (Some(left), Some(right)) => left == right,
-                    _ => found == wanted,
-                };
+                let right = wanted.as_f64();
+                // 5 and 5.0 are one number; but two whole ones that differ may be one as floating point: long ids do.
+                let a_fraction = found.is_f64() || wanted.is_f64();
+                let equal =
+                    found == wanted || a_fraction && right.is_some() && found.as_f64() == right;
                 (equal, right)
             }
             Wanted::Text(text) => {

@@ -60,7 +60,7 @@ fn without_a_check_any_status_under_400_is_good() {
 fn every_check_can_hold_and_fail() {
     let good = reply(
         200,
-        r#"{"items": [{"id": 7, "s": "7", "n": null}], "text": "hello"}"#,
+        r#"{"items": [{"id": 7, "s": "7", "n": null}], "text": "hello", "long": 9007199254740993}"#,
     );
     let text = |t: &str| TextTest::Contains(t.into());
     let header = |test| Check::Header {
@@ -103,6 +103,15 @@ fn every_check_can_hold_and_fail() {
             true,
         ),
         (json("$.items[0].s", JsonOp::Equal, json!(7)), false),
+        // As floating point these two are one.
+        (
+            json("$.long", JsonOp::Equal, json!(9_007_199_254_740_993_u64)),
+            true,
+        ),
+        (
+            json("$.long", JsonOp::Equal, json!(9_007_199_254_740_992_u64)),
+            false,
+        ),
         (json("$.items[0].id", JsonOp::NotEqual, json!(8)), true),
         (json("$.nothing", JsonOp::NotEqual, json!(8)), false),
         (json("$.items[0].id", JsonOp::Less, json!(7)), false),
