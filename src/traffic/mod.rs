@@ -40,6 +40,7 @@ mod feeder;
 mod journey;
 mod mask;
 mod meter;
+mod names;
 mod open;
 mod origin;
 mod plan;

@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 
 use crate::record::{Clock, Micros};
 use crate::traffic::classify::NameError;
+use crate::traffic::names::Turns;
 use crate::traffic::reply::Opened;
 use crate::traffic::tls::HANDSHAKE_BEGINS;
 
@@ -142,15 +143,17 @@ impl Drop for Attempt {
 }
 
 /// The system's resolver, with an error that can be told from a failure to connect.
-pub struct SystemResolver;
+pub struct SystemResolver(pub Arc<Turns>);
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let turns = self.0.clone();
         Box::pin(async move {
             let host = (name.as_str(), 0);
             let found = tokio::net::lookup_host(host).await;
             let found = found.and_then(|addresses| {
-                let all: Vec<_> = addresses.collect();
+                let mut all: Vec<_> = addresses.collect();
+                turns.next(&mut all);
                 let none = || io::Error::other("it has no address");
                 if all.is_empty() { Err(none()) } else { Ok(all) }
             });

@@ -27,6 +27,7 @@ use crate::traffic::journey::CompiledFlow;
 use crate::traffic::lean::{
     self, Alarm, BodyUse, ConnectTimings, Connection, Connector, Options, Tls,
 };
+use crate::traffic::names::Turns;
 use crate::traffic::origin::Origin;
 use crate::traffic::reply::{Cause, Failure, Opened, Reply, SAMPLE_BYTES};
 use crate::traffic::request::Wire;
@@ -38,6 +39,7 @@ pub struct Shop {
     flow: Arc<CompiledFlow>,
     origin: Arc<Origin>,
     host: Host,
+    turns: Turns,
     tls: Option<Tls>,
     /// This worker is the `shard`th of those that carry the flow.
     shard: usize,
@@ -126,6 +128,7 @@ impl Shop {
         let mut shop = Self {
             clock,
             host,
+            turns: Turns::default(),
             tls,
             shard,
             per_request: connections.mode == ConnectionMode::PerRequest,
@@ -395,14 +398,16 @@ impl Shop {
                 outcome: Outcome::Timeout,
                 cause: Cause::Text(format!("the name `{name}` was not resolved in time")),
             })?;
-        found.map(Iterator::collect).map_err(|source| {
+        let mut found: Vec<_> = found.map(Iterator::collect).map_err(|source| {
             let name = name.clone();
             let error = NameError { name, source };
             Failure {
                 outcome: classify(&error),
                 cause: Cause::Error(Box::new(error)),
             }
-        })
+        })?;
+        self.turns.next(&mut found);
+        Ok(found)
     }
 
     /// Closes a connection that is not to be used again.

@@ -20,6 +20,7 @@ use crate::scenario::{ConnectionMode, Protocol, TransportChoice};
 use crate::traffic::TrafficError;
 use crate::traffic::classify::classify;
 use crate::traffic::journey::CompiledFlow;
+use crate::traffic::names::Turns;
 use crate::traffic::origin::Origin;
 use crate::traffic::reply::{Cause, Failure, Reply};
 use crate::traffic::text::Scope;
@@ -35,6 +36,7 @@ pub struct Shop {
     flow: Arc<CompiledFlow>,
     origin: Arc<Origin>,
     tls: rustls::ClientConfig,
+    turns: Arc<Turns>,
     /// This worker is the `shard`th of those that carry the flow.
     shard: usize,
     /// Each lives as long as a user of it.
@@ -82,6 +84,7 @@ impl Shop {
         let mut shop = Self {
             clock,
             tls,
+            turns: Arc::default(),
             origin,
             shard,
             conns: RefCell::default(),
@@ -175,7 +178,7 @@ impl Shop {
             .pool_idle_timeout(None::<Duration>)
             .pool_max_idle_per_host(if per_request { 0 } else { 1 })
             .tcp_keepalive(None::<Duration>)
-            .dns_resolver(Arc::new(SystemResolver))
+            .dns_resolver(Arc::new(SystemResolver(self.turns.clone())))
             .connector_layer(Watch {
                 clock: self.clock,
                 keep_alive: !per_request,
