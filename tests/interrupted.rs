@@ -117,6 +117,37 @@ fn ctrl_c_twice_ends_at_once() {
 }
 
 #[test]
+fn under_nohup_a_closed_terminal_ends_nothing_and_elsewhere_it_ends_the_run() {
+    for nohup in [true, false] {
+        let bench = Bench::new(&scenario("").replace("hold: 60s", "hold: 6s"));
+        let mut command = match nohup {
+            true => std::process::Command::new("nohup"),
+            false => std::process::Command::new("env"),
+        };
+        let args = ["run", "scenario.yaml", "--out", "out", "--quiet"];
+        let child = command
+            .arg(common::SQUALL)
+            .args(args)
+            .current_dir(bench.dir.path())
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        under_way(&bench);
+        // Both have become squall.
+        signal(child.id(), "HUP");
+        let run = bench.wait(child);
+        match nohup {
+            true => run.expect_completed(),
+            false => run.expect_code(4),
+        };
+        assert_eq!(run.stdout.contains("SIGHUP"), !nohup, "{}", run.stdout);
+        assert!(bench.gone_within(2 * SECOND), "left: {:?}", bench.alive());
+    }
+}
+
+#[test]
 fn the_guard_ends_a_run_that_hurts_too_much() {
     let text = scenario("guard: { abort-when: 'errors > 50% for 2s' }")
         .replace("freeze: { name: shop-1 }", "freeze: { pick: all }");

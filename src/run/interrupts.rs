@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::RunError;
+use crate::say;
 
 /// Listens until dropped.
 #[derive(Debug)]
@@ -84,11 +85,20 @@ pub fn signals() -> Result<mpsc::UnboundedReceiver<&'static str>, RunError> {
     Ok(rx)
 }
 
+/// Whether whoever started this program wants it to ignore a signal: `nohup` does. To listen would undo that.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
+}
+
 /// The signals that end a run in order.
 struct Signals {
     int: Signal,
     term: Signal,
-    hup: Signal,
+    /// None under `nohup`.
+    hup: Option<Signal>,
 }
 
 impl Signals {
@@ -96,7 +106,10 @@ impl Signals {
         Ok(Self {
             int: signal(SignalKind::interrupt())?,
             term: signal(SignalKind::terminate())?,
-            hup: signal(SignalKind::hangup())?,
+            hup: match is_ignored(SignalKind::hangup()) {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
         })
     }
 
@@ -105,7 +118,7 @@ impl Signals {
         tokio::select! {
             _ = self.int.recv() => "Ctrl-C",
             _ = self.term.recv() => "SIGTERM",
-            _ = self.hup.recv() => "SIGHUP",
+            Some(_) = async { self.hup.as_mut()?.recv().await } => "SIGHUP",
         }
     }
 
@@ -125,12 +138,12 @@ impl Signals {
             let left = outliving.lock().unwrap_or_else(PoisonError::into_inner);
             let left = left.load(Ordering::SeqCst);
             if left == 0 {
-                eprintln!("stopped at once; nothing is left to undo");
+                say::err("stopped at once; nothing is left to undo");
                 std::process::exit(4);
             }
-            eprintln!(
+            say::err(format_args!(
                 "stopped at once; {left} changes are left: `squall undo` with the run's folder takes them back"
-            );
+            ));
             std::process::exit(6);
         }
     }
