@@ -100,6 +100,40 @@ fn a_slow_instance_fails_the_latency_bound_and_is_named() {
 }
 
 #[test]
+fn who_served_is_known_to_squalls_own_balancer_where_no_answer_says_it() {
+    let counts = tempfile::tempdir().unwrap();
+    let flags = format!("--counter-file {}/{{instance}}", counts.path().display());
+    for transport in ["lean", "reqwest"] {
+        // The drained shop ends in order: what its processes have counted is all that they answered.
+        let text = shop(&flags, "6s", "[ { at: 2s, stop: { name: shop-2 } } ]", "[]")
+            .replace(
+                "  local:\n",
+                "  local:\n    instance-header: x-nobody-sends-this\n",
+            )
+            .replace(
+                "  browse:\n",
+                &format!("  browse:\n    transport: {transport}\n"),
+            );
+        let run = Bench::new(&text).run();
+        // A busy machine is no matter here: what is counted is counted.
+        let result = run.result();
+        let summary = &result["summary"];
+        let instances = summary["instances"].as_array().unwrap();
+        assert_eq!(instances.len(), 4, "shop-2 comes again");
+        for instance in instances {
+            let name = instance["name"].as_str().unwrap();
+            let bytes = std::fs::read(counts.path().join(name)).unwrap();
+            let finished = u64::from_le_bytes(bytes[8..16].try_into().unwrap());
+            assert!(finished > 0, "{name}");
+            assert_eq!(instance["answered"], finished, "{transport}: {name}");
+            assert!(instance["connections"].as_u64().unwrap() > 0, "{instance}");
+        }
+        let fault = &summary["faults"][0];
+        assert!(fault["first_served_us"].is_u64(), "{fault}");
+    }
+}
+
+#[test]
 fn a_failing_service_fails_the_error_bound_with_the_status() {
     let run =
         Bench::new(&shop("--defect errors:5%", "6s", "[]", "[ 'errors < 1%' ]")).run_conclusive();

@@ -117,6 +117,13 @@ pub struct StepSummary {
     pub totals: Totals,
 }
 
+impl Summary {
+    /// No answer of the run says which instance it came from.
+    pub fn none_named(&self) -> bool {
+        self.all.answered > 0 && self.instances.iter().all(|instance| instance.answered == 0)
+    }
+}
+
 /// A phase in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseSummary {

@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::FaultKind;
 
+pub use routes::Routes;
+
 pub mod kubernetes;
 pub mod local;
+mod routes;
 pub mod url;
 
 /// One instance of the system under test, as it is now.
@@ -58,12 +61,14 @@ pub struct Surroundings {
 }
 
 /// Where traffic goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Base URL, without a trailing slash.
     pub base_url: String,
     /// What answers there, in words: "balancer over 3 instances of shop".
     pub describe: String,
+    /// Who gets each connection, where squall balances itself.
+    pub routes: Option<Routes>,
 }
 
 /// One change to the system under test.

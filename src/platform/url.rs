@@ -94,6 +94,7 @@ impl Platform for UrlPlatform {
                     return Ok(Endpoint {
                         base_url: self.base_url(),
                         describe: format!("{host} (not run by squall)"),
+                        routes: None,
                     });
                 }
                 Ok(Err(e)) => failures.push(format!("{address}: {e}")),

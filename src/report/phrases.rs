@@ -1,7 +1,7 @@
 //! Parts of sentences that several outputs share, so that they say the same thing the same way.
 
-use crate::judge::words::{bytes, counted, micros};
-use crate::judge::{FaultSummary, LatencySummary, Ruling, Summary};
+use crate::judge::words::{bytes, counted, micros, percent};
+use crate::judge::{FaultSummary, InstanceSummary, LatencySummary, Ruling, Summary};
 use crate::record::{Ended, FaultStage, Host, Micros};
 use crate::scenario::FaultPhase;
 
@@ -10,6 +10,14 @@ pub(super) const NONE: &str = "-";
 
 /// The step that ends an injection's story well.
 pub(super) const RESTORED: &str = "service restored";
+
+/// Beside the instances of a run of which [`Summary::none_named`] holds.
+pub(super) const NONE_NAMED: &str = "no answer says which instance it came from: let the service name it in the header `x-squall-instance`, or in the one that `instance-header` of the target names";
+
+/// An instance's share of the answers.
+pub(super) fn share(instance: &InstanceSummary) -> String {
+    percent((instance.share * 1000.0).round() / 1000.0)
+}
 
 /// A ruling as it is printed.
 pub(super) fn ruling(ruling: Ruling) -> &'static str {

@@ -219,14 +219,16 @@ fn instances(out: &mut Page, s: &Summary) {
         "cpu?",
         "memory?",
     ]);
+    let unknown = s.none_named();
     for i in &s.instances {
+        let named = |text: String| if unknown { phrases::NONE.into() } else { text };
         let used = i.memory_max_bytes > 0;
         let or_none = |text: String| if used { text } else { phrases::NONE.into() };
         let failed = if i.failed > 0 { Tone::Bad } else { Tone::Plain };
         let cells = vec![
-            (Tone::Plain, count(i.answered)),
-            (Tone::Plain, percent((i.share * 1000.0).round() / 1000.0)),
-            (failed, count(i.failed)),
+            (Tone::Plain, named(count(i.answered))),
+            (Tone::Plain, named(phrases::share(i))),
+            (failed, named(count(i.failed))),
             (Tone::Plain, phrases::latency(&i.service, i.service.p50_us)),
             (Tone::Plain, phrases::latency(&i.service, i.service.p99_us)),
             (Tone::Plain, or_none(phrases::cores(i.cpu_mean_millicores))),
@@ -235,6 +237,9 @@ fn instances(out: &mut Page, s: &Summary) {
         table.row(row(&i.name, cells));
     }
     out.table(&table);
+    if unknown {
+        out.beside(2, "  ", Tone::Unsure, phrases::NONE_NAMED);
+    }
 }
 
 fn generator(out: &mut Page, s: &Summary) {

@@ -28,6 +28,22 @@ fn terminal_summary_of_nothing() {
 }
 
 #[test]
+fn where_no_answer_names_its_instance_nothing_is_said_of_instances_that_is_not_known() {
+    let mut run = fixture::kill();
+    for instance in &mut run.summary.instances {
+        instance.answered = 0;
+        instance.share = 0.0;
+    }
+    let text = plain(&run, 80);
+    let row = text.lines().find(|line| line.starts_with("  shop-1"));
+    let cells: Vec<&str> = row.unwrap().split_whitespace().skip(1).take(3).collect();
+    assert_eq!(cells, ["-", "-", "-"], "{text}");
+    assert!(text.contains("x-squall-instance"), "{text}");
+    assert!(rendered(&run, "report.html").contains("x-squall-instance"));
+    assert!(!plain(&fixture::kill(), 80).contains("x-squall-instance"));
+}
+
+#[test]
 fn junit() {
     insta::assert_snapshot!(rendered(&fixture::kill(), "junit.xml"));
 }

@@ -43,6 +43,7 @@ fn sentences(scenario: &Scenario) -> Result<(Vec<String>, Vec<traffic::Finding>)
         endpoint: Endpoint {
             base_url: some_url(&scenario.target),
             describe: String::new(),
+            routes: None,
         },
         seed: 0,
         sink,

@@ -1,6 +1,7 @@
 //! The server that traffic goes to.
 
 use super::TrafficError;
+use crate::platform::Routes;
 
 /// The server that a flow talks to.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct Origin {
     pub prefix: String,
     /// Whether it is TLS.
     pub tls: bool,
+    /// Who gets each connection, where squall balances itself.
+    pub routes: Option<Routes>,
 }
 
 impl Origin {
@@ -45,6 +48,7 @@ impl Origin {
             authority,
             prefix: uri.path().trim_end_matches('/').to_string(),
             tls,
+            routes: None,
         })
     }
 }

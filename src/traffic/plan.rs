@@ -46,7 +46,9 @@ impl Plan {
     /// Compiles a job.
     pub fn new(job: &Job) -> Result<Self, TrafficError> {
         let scenario = &*job.scenario;
-        let origin = Arc::new(Origin::parse(&job.endpoint.base_url)?);
+        let mut origin = Origin::parse(&job.endpoint.base_url)?;
+        origin.routes = job.endpoint.routes.clone();
+        let origin = Arc::new(origin);
         let common = scenario.target.common();
         let tls = tls::client_config(&common.tls, &scenario.base_dir, origin.tls)?;
         let workers = scenario

@@ -11,14 +11,14 @@ use tokio::sync::Notify;
 
 use super::feeder::Rows;
 use super::journey::CompiledFlow;
-use super::meter::{End, Instances, Second};
+use super::meter::{End, InstanceId, Instances, Second};
 use super::open::OpenState;
 use super::plan::Plan;
 use super::reply::Reply;
 use super::selfwatch::ThreadCpu;
 use super::text::Value;
 use super::timer::Timer;
-use super::transport::{Link, Progress, Transport};
+use super::transport::{Link, Memory, Progress, Transport};
 use super::worker::{Message, SECOND};
 use crate::record::{Clock, Micros, Outcome};
 
@@ -95,6 +95,8 @@ pub struct Shared {
     pub flows: Vec<Rc<FlowRun>>,
     /// Names of instances.
     pub instances: RefCell<Instances>,
+    /// A response has named its instance.
+    named: Cell<bool>,
     /// Users or journeys under way.
     pub users: Cell<u64>,
     slots: RefCell<Vec<Rc<Slot>>>,
@@ -140,6 +142,7 @@ impl Shared {
             timer,
             flows,
             instances: RefCell::default(),
+            named: Cell::default(),
             users: Cell::new(0),
             slots: RefCell::default(),
             second: RefCell::new(Box::new(Second::new(steps))),
@@ -165,6 +168,28 @@ impl Shared {
     pub fn break_down(&self, problem: String) {
         self.broken.borrow_mut().get_or_insert(problem);
         self.changed.notify_one();
+    }
+
+    /// The instance that a response names; `last` is the one that its connection was answered by before.
+    pub fn instance_named(&self, name: &[u8], last: Option<InstanceId>) -> InstanceId {
+        self.named.set(true);
+        self.instances.borrow_mut().id(name, last)
+    }
+
+    /// The instance that a connection goes to, as far as its earlier responses and the balancer tell.
+    pub fn instance_of(&self, memory: &Memory) -> Option<InstanceId> {
+        memory.last.get().or_else(|| self.routed(memory))
+    }
+
+    /// The instance that the balancer has given a connection to. Where responses name their instance, that alone counts:
+    /// behind the balancer there may be another one.
+    pub fn routed(&self, memory: &Memory) -> Option<InstanceId> {
+        let routes = self.plan.origin.routes.as_ref();
+        let routes = routes.filter(|_| !self.named.get())?;
+        memory.last.get().or_else(|| {
+            let name = routes.instance(memory.client.get()?)?;
+            Some(self.instances.borrow_mut().id(name.as_bytes(), None))
+        })
     }
 
     /// Makes a user's place known.
@@ -268,7 +293,7 @@ impl Shared {
                 end.sent = started.unwrap_or(now);
                 end.instance = memory
                     .filter(|_| started.is_some())
-                    .and_then(|m| m.last.get());
+                    .and_then(|memory| self.instance_of(&memory));
                 self.count(|second| second.ended(end, &Reply::default()));
                 self.sample_unfinished(slot, &request, &end);
             }

@@ -365,12 +365,14 @@ impl User {
         let before = memory.last.get();
         if self.reply.status == 0 {
             return Served {
-                instance: before,
+                instance: self.shared.instance_of(memory),
                 ..Served::default()
             };
         }
-        let named = self.reply.header(&self.shared.plan.instance_header);
-        let named = named.map(|name| self.shared.instances.borrow_mut().id(name, before));
+        let named = match self.reply.header(&self.shared.plan.instance_header) {
+            Some(name) => Some(self.shared.instance_named(name, before)),
+            None => self.shared.routed(memory),
+        };
         memory.last.set(named);
         let first = memory.fresh.replace(false);
         Served {

@@ -115,6 +115,7 @@ pub fn job(scenario: Scenario, url: &str) -> (Job, tokio::sync::mpsc::UnboundedR
     let endpoint = Endpoint {
         base_url: url.into(),
         describe: String::new(),
+        routes: None,
     };
     (
         Job {

@@ -109,8 +109,8 @@ fn visitors_of_a_stall_leave_again_with_their_connections() {
             most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             while read_head(&mut stream).await.is_some() {
                 stats.requests.fetch_add(1, Ordering::SeqCst);
-                // For the first second nothing is answered.
-                let left = ms(1_000).saturating_sub(begun.elapsed());
+                // For the first two seconds nothing is answered.
+                let left = ms(2_000).saturating_sub(begun.elapsed());
                 tokio::time::sleep(left).await;
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
                 if stream.write_all(answer).await.is_err() {
@@ -122,18 +122,18 @@ fn visitors_of_a_stall_leave_again_with_their_connections() {
     });
     // What was needed is known for 10 s, and at most for 20 s.
     let late = std::thread::spawn(move || {
-        std::thread::sleep(ms(23_000));
+        std::thread::sleep(ms(25_000));
         open.load(Ordering::SeqCst)
     });
-    let run = run(scenario(flow(rate(300.0, ms(24_000)))), &server.url());
+    let run = run(scenario(flow(rate(100.0, ms(26_000)))), &server.url());
     let most = most.load(Ordering::SeqCst);
-    assert!(most >= 200, "{most}");
-    assert_eq!(run.ended(Outcome::Ok), 7_200);
+    assert!(most >= 150, "{most}");
+    assert_eq!(run.ended(Outcome::Ok), 2_600);
     let opened = server.stats.connections();
     assert!(opened < most + 20, "{opened} opened, {most} at a time");
     let late = late.join().unwrap();
     // Ten for each request that is under way on a busy machine, and at least fifty.
-    assert!(late < most / 2, "{late} after the stall, {most} in it");
+    assert!(late < most * 3 / 4, "{late} after the stall, {most} in it");
 }
 
 #[test]

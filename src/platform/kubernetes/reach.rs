@@ -24,6 +24,7 @@ impl KubernetesPlatform {
             return Ok(Endpoint {
                 base_url: way.base_url(),
                 describe: format!("{pods}, by its {}", way.reach.name()),
+                routes: None,
             });
         }
         if !matches!(self.target.reach, Reach::Auto | Reach::PortForward) {
@@ -48,6 +49,7 @@ impl KubernetesPlatform {
         Ok(Endpoint {
             base_url: format!("{}://{address}", self.target.scheme),
             describe: format!("{pods}; {text}"),
+            routes: None,
         })
     }
 

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use super::relay::{self, Route, RouteView};
+use crate::platform::Routes;
 use crate::record::{Level, Sink, What};
 use crate::scenario::FaultKind;
 
@@ -28,6 +29,7 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Balancer {
     address: SocketAddr,
     backends: Arc<Mutex<Backends>>,
+    routes: Routes,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,7 +37,7 @@ pub(super) struct Balancer {
 /// The instances it knows.
 #[derive(Debug)]
 struct Backends {
-    by_name: BTreeMap<String, Backend>,
+    by_name: BTreeMap<Arc<str>, Backend>,
     rng: Pcg64Mcg,
     sink: Sink,
 }
@@ -70,16 +72,17 @@ impl Balancer {
             rng: Pcg64Mcg::seed_from_u64(seed),
             sink,
         }));
+        let routes = Routes::default();
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let thread = std::thread::Builder::new().name("balancer".into()).spawn({
-            let backends = backends.clone();
+            let (backends, routes) = (backends.clone(), routes.clone());
             move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(listener, &backends) => {}
+                        () = accept(listener, &backends, &routes) => {}
                         _ = stopped => {}
                     }
                 });
@@ -89,6 +92,7 @@ impl Balancer {
         Ok(Self {
             address,
             backends,
+            routes,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -99,6 +103,11 @@ impl Balancer {
         self.address
     }
 
+    /// Who gets each connection.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
     /// An instance that may become ready later.
     pub fn add(&self, name: &str, address: SocketAddr) {
         let backend = Backend {
@@ -106,7 +115,7 @@ impl Balancer {
             ready: false,
             route: watch::Sender::new(Route::default()),
         };
-        self.lock().by_name.insert(name.to_string(), backend);
+        self.lock().by_name.insert(name.into(), backend);
     }
 
     /// Takes an instance into the set, or out of it; its open connections stay.
@@ -191,7 +200,7 @@ fn lock(backends: &Mutex<Backends>) -> MutexGuard<'_, Backends> {
 impl Backends {
     fn ready(&self) -> Vec<String> {
         let ready = self.by_name.iter().filter(|(_, b)| b.ready);
-        ready.map(|(name, _)| name.clone()).collect()
+        ready.map(|(name, _)| name.to_string()).collect()
     }
 
     /// Makes a change, and records the set if it is another one now. Under the lock, so that records keep the order
@@ -205,29 +214,31 @@ impl Backends {
         }
     }
 
-    fn choose(&mut self) -> Choice {
+    /// What to do with a new connection, and the instance that this is owed to.
+    fn choose(&mut self) -> (Choice, Option<Arc<str>>) {
         let ready = self.by_name.values().filter(|b| b.ready).count();
         if ready == 0 {
-            return Choice::NoneReady;
+            return (Choice::NoneReady, None);
         }
         let index = self.rng.random_range(0..ready);
         let (roll, seed) = (self.rng.random::<f64>(), self.rng.random());
-        let Some(backend) = self.by_name.values().filter(|b| b.ready).nth(index) else {
-            return Choice::NoneReady;
+        let Some((name, backend)) = self.by_name.iter().filter(|(_, b)| b.ready).nth(index) else {
+            return (Choice::NoneReady, None);
         };
         let route = *backend.route.borrow();
-        if roll < route.reset {
+        let choice = if roll < route.reset {
             Choice::Reset
         } else if roll < route.reset + route.drop {
             Choice::Swallow
         } else {
             let view = RouteView::new(backend.route.subscribe());
             Choice::Relay(backend.address, view, seed)
-        }
+        };
+        (choice, Some(name.clone()))
     }
 }
 
-async fn accept(listener: std::net::TcpListener, backends: &Mutex<Backends>) {
+async fn accept(listener: std::net::TcpListener, backends: &Mutex<Backends>, routes: &Routes) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(e) => {
@@ -238,9 +249,12 @@ async fn accept(listener: std::net::TcpListener, backends: &Mutex<Backends>) {
     let mut told = false;
     loop {
         match listener.accept().await {
-            Ok((client, _)) => {
+            Ok((client, from)) => {
                 let _ = client.set_nodelay(true);
-                match lock(backends).choose() {
+                let (choice, instance) = lock(backends).choose();
+                // Before anything can come back.
+                routes.set(from, instance.as_ref());
+                match choice {
                     Choice::NoneReady | Choice::Reset => relay::reset(&client),
                     Choice::Swallow => drop(tokio::spawn(relay::swallow(client))),
                     Choice::Relay(address, view, seed) => {

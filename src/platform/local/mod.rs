@@ -294,6 +294,7 @@ impl Platform for LocalPlatform {
         Ok(Endpoint {
             base_url: format!("{}://{}", self.target.scheme, state.balancer().address()),
             describe: format!("balancer over {count} instance{plural} of {name}"),
+            routes: Some(state.balancer().routes()),
         })
     }
 

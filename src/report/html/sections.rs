@@ -270,6 +270,8 @@ fn instances(out: &mut String, s: &Summary) {
         "CPU max",
         "memory max",
     ];
+    let unknown = s.none_named();
+    let named = |text: String| Cell::Number(if unknown { phrases::NONE.into() } else { text });
     let rows = s.instances.iter().map(|i| {
         let used = i.memory_max_bytes > 0;
         let or_none = |text: String| Cell::Number(if used { text } else { phrases::NONE.into() });
@@ -277,10 +279,13 @@ fn instances(out: &mut String, s: &Summary) {
         vec![
             Cell::Text(i.name.clone()),
             Cell::Text(i.slot.clone().unwrap_or_default()),
-            Cell::Number(count(i.answered)),
-            Cell::Number(percent((i.share * 1000.0).round() / 1000.0)),
-            number_or_bad(i.failed, count(i.failed)),
-            Cell::Number(count(i.connections)),
+            named(count(i.answered)),
+            named(phrases::share(i)),
+            match unknown {
+                true => named(String::new()),
+                false => number_or_bad(i.failed, count(i.failed)),
+            },
+            named(count(i.connections)),
             service(i.service.p50_us),
             service(i.service.p99_us),
             or_none(phrases::cores(i.cpu_mean_millicores)),
@@ -290,6 +295,9 @@ fn instances(out: &mut String, s: &Summary) {
     });
     table(out, &head, rows.collect());
     out.push_str(r#"<p class="hint">CPU in cores.</p>"#);
+    if unknown {
+        let _ = write!(out, r#"<p class="hint">{}</p>"#, esc(phrases::NONE_NAMED));
+    }
     close(out);
 }
 

@@ -160,7 +160,7 @@ static URL: Object = Object {
 const INSTANCE_HEADER: Field = Field::of(
     "instance-header",
     Scalar::Header,
-    "The response header that names the instance which served a request.",
+    "The response header that names the instance which served a request. Where no response has it, the balancer of a local target knows.",
 )
 .default("x-squall-instance");
 pub(super) const TLS_FIELD: Field = Field::new(

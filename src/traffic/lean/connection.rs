@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -127,6 +128,11 @@ impl Connection {
     /// Closes the connection, and keeps its alarm for the next one.
     pub fn close(self) -> Alarm {
         self.alarm
+    }
+
+    /// This side's address.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.wire.local_addr()
     }
 
     /// Whether another request can be sent: the last response was complete, and the server keeps the connection.

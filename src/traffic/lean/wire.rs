@@ -1,6 +1,7 @@
 //! TCP, in clear text or under TLS.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -34,6 +35,16 @@ impl Wire {
             Wire::Plain(tcp) => Ok(tcp),
             Wire::Fresh(_) | Wire::Tls(_) => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// This side's address.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        let address = match self {
+            Wire::Fresh(fresh) => fresh.as_ref()?.local_addr(),
+            Wire::Plain(tcp) => tcp.local_addr(),
+            Wire::Tls(tls) => tls.get_ref().0.local_addr(),
+        };
+        address.ok()
     }
 
     /// Makes a fresh connection known to the poller.

@@ -301,7 +301,11 @@ impl Shop {
                     reply.sent = self.micros(now);
                 }
                 conn.opened_at = now;
-                conn.live = Some(opened?);
+                let opened = opened?;
+                if self.origin.routes.is_some() {
+                    conn.memory.client.set(opened.local_addr());
+                }
+                conn.live = Some(opened);
             }
             let Some(connection) = conn.live.as_mut() else {
                 return Err(local("a connection is gone".into()));

@@ -4,6 +4,7 @@
 //! connection is used is decided here, too, since it decides what a load balancer sees.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rand_pcg::Pcg64;
@@ -76,12 +77,15 @@ pub struct Memory {
     pub last: Cell<Option<InstanceId>>,
     /// Whether it has never been answered.
     pub fresh: Cell<bool>,
+    /// This side's address, where it tells who serves the connection.
+    pub client: Cell<Option<SocketAddr>>,
 }
 
 impl Memory {
     /// A new connection takes the place of the old one.
     pub fn renew(&self) {
         self.last.set(None);
+        self.client.set(None);
         self.fresh.set(true);
     }
 }

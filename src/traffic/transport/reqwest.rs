@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ::reqwest::{Client, Method, Request, redirect, retry};
 use http::{HeaderValue, header};
+use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::sync::Semaphore;
 
 use super::{Memory, Order, Progress};
@@ -279,7 +281,10 @@ impl Link {
         });
         shop.retire(conn);
         match result {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(client)) => {
+                memory.client.set(client);
+                Ok(())
+            }
             Ok(Err(error)) => {
                 let outcome = classify(&error);
                 if never_sent(outcome) {
@@ -338,13 +343,16 @@ impl Shop {
         Ok(request)
     }
 
+    /// One exchange. Returns this side's address.
     async fn exchange(
         &self,
         client: Client,
         request: Request,
         reply: &mut Reply,
-    ) -> Result<(), ::reqwest::Error> {
+    ) -> Result<Option<SocketAddr>, ::reqwest::Error> {
         let mut response = client.execute(request).await?;
+        let connection = response.extensions().get::<HttpInfo>();
+        let client = connection.map(HttpInfo::local_addr);
         reply.first_byte = self.clock.now();
         reply.status = response.status().as_u16();
         let (headers, _) = reply.parts();
@@ -362,7 +370,7 @@ impl Shop {
             reply.received_bytes += chunk.len() as u64;
             reply.push_body(&chunk);
         }
-        Ok(())
+        Ok(client)
     }
 
     /// Replaces a connection that is too old. Requests that still run on it keep it until they end.
