@@ -49,8 +49,13 @@ impl Tally {
         self.sum_us += value * times as f64;
         self.sum_squares += value * value * times as f64;
     }
-    fn mean(&self) -> f64 {
+    /// The mean of the latencies.
+    pub fn mean(&self) -> f64 {
         self.sum_us / self.samples.max(1) as f64
+    }
+    /// How far the mean is from the true one, give or take.
+    pub fn standard_error(&self) -> f64 {
+        self.deviation() / (self.samples.max(1) as f64).sqrt()
     }
     fn deviation(&self) -> f64 {
         let n = self.samples as f64;
@@ -216,9 +221,8 @@ pub fn chance(bound: &Bound, tally: &Tally) -> f64 {
             }
         }
         Metric::Mean if tally.samples >= 5 => {
-            let error = tally.deviation() / (tally.samples as f64).sqrt();
             // Two standard errors: one of forty by chance on this side.
-            match (tally.mean() - limit_of(bound)).abs() > 2.0 * error {
+            match (tally.mean() - limit_of(bound)).abs() > 2.0 * tally.standard_error() {
                 true => 0.0,
                 false => 1.0,
             }

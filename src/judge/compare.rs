@@ -29,7 +29,7 @@ mod sides;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod tests_whole;
+pub(super) mod tests_whole;
 mod verdict;
 mod whole;
 

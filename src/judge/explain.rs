@@ -75,7 +75,8 @@ How it decides
   chance explains in so few requests; the good seconds in a row must also hold together. A clearly bad second
   before the limit, or before what ended was replaced, takes a restoration back. Seconds without requests, with
   dropped arrivals or with requests that still hang are neither good nor bad: INCONCLUSIVE where they decide. So is
-  a run that ends, or meets the next injection, before the good seconds fit.
+  a run that ends, or meets the next injection, before the good seconds fit; and what a lost watch of the cluster may
+  have told too late.
   An abrupt kill may cost rate x share x (last request to it - kill) + what was in flight; more is a warning.
 
 How it can be wrong
@@ -101,8 +102,9 @@ How it decides
   lie inside, else INCONCLUSIVE with the number still needed. A fair random balancer takes about 570, 1,300, 2,800 and
   7,200 connections for 2, 3, 5 and 10 instances at 25%. Requests on kept connections follow their connection: where
   they do, the connections are what counts. Chi-square and Jain's index are shown, and nothing is judged by them.
-  A run that was cut short passes nothing. A saturated generator sends less, to all alike: it takes back a verdict on
-  `least-request` only, which depends on the load.
+  Answers that name no instance could be anybody's: INCONCLUSIVE where they would turn it. A time in which the set was
+  not watched is left out. A run that was cut short passes nothing. A saturated generator sends less, to all alike: it
+  takes back a verdict on `least-request` only, which depends on the load.
 
 How it can be wrong
   Connections count by the instance that first answered on them; those without an answer are left out and said.
@@ -149,8 +151,9 @@ How it decides
   Requests are put where they were DUE, as for recovery; the seconds of an injection end where the next one begins.
   FAIL when one costs more than is allowed, naming it, with enough requests to be sure (3/errors) or so many failures
   that chance explains them in less than one of twenty cases. INCONCLUSIVE: one was not hit (refused by the guard, not
-  reached before the traffic ended, without effect), too few requests, requests that still hang, or another fault
-  that was in force at the same time. What counts is who was there at the first injection.
+  reached before the traffic ended, without effect), too few requests, requests that still hang, traffic that ends
+  before `within`, a lost watch of the pods at the first injection, or another fault in force at the same time. What
+  counts is who was there at the first injection.
 
 How it can be wrong
   It says that each one alone can be lost, not two at a time; and only under the load of this run. Losing one of many
@@ -170,8 +173,8 @@ How it decides
   `observe: { alertmanager: ... }` the firing alerts of Prometheus count. With both, what Prometheus had explains.
   Both are looked at once a second, from before the target is started; a change lies between two looks. FAIL takes a
   change that is surely late, or none at all up to the limit. INCONCLUSIVE where it may lie on either side of the
-  limit, nothing was seen for a time that decides, the run ended too early, the alert was firing or pending already
-  when the fault was made, or the next fault came before it fired or resolved.
+  limit, nothing was seen for a time that decides (also when the fault was made), the run ended too early, the alert
+  was firing or pending already when the fault was made, or the next fault came before it fired or resolved.
 
 How it can be wrong
   An alert that comes and goes between two looks is not seen. `firing` is not `somebody was told`: grouping, routes

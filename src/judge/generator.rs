@@ -14,7 +14,7 @@
 //!   usual for a benchmark, said, and no reason to doubt a verdict.
 
 use super::timeline::{Timeline, end_of, micros, sum_where};
-use super::words::{count, micros as time, percent, rate};
+use super::words::{count, counted, micros as time, percent, rate};
 use super::{Evidence, GeneratorSummary, Ruling, Verdict};
 use crate::record::{Interval, Micros, Outcome};
 use crate::scenario::Load;
@@ -260,7 +260,7 @@ pub(crate) fn verdict(assessment: &Assessment) -> Verdict {
         verdict,
         because,
         missing,
-        evidence: evidence(summary),
+        evidence: evidence(assessment),
     }
 }
 
@@ -278,7 +278,8 @@ fn advice(assessment: &Assessment) -> String {
     advice.join("; ")
 }
 
-fn evidence(summary: &GeneratorSummary) -> Vec<Evidence> {
+fn evidence(assessment: &Assessment) -> Vec<Evidence> {
+    let summary = &assessment.summary;
     let fact = |what: &str, value: String| Evidence {
         what: what.into(),
         value,
@@ -294,5 +295,9 @@ fn evidence(summary: &GeneratorSummary) -> Vec<Evidence> {
             percent(summary.cpu_typical_millicores as f64 / 1000.0),
         ),
         fact("most open files", count(summary.open_files_max)),
+        super::sure::row(format!(
+            "measured, not estimated, n = {}",
+            counted(assessment.seconds as u64, "second")
+        )),
     ]
 }

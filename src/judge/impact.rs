@@ -206,7 +206,7 @@ pub(crate) struct Failures {
     pub unanswered: u64,
     /// Of those, timeouts: a generator at its limit makes them by itself.
     pub timed_out: u64,
-    /// Blamed on the instances given: theirs, or without a response and not blamed on another.
+    /// Blamed on the instances given: theirs, or nobody's and not blamed on another.
     pub blamed: u64,
     /// First failure.
     pub first_us: Option<Micros>,
@@ -239,7 +239,13 @@ pub(crate) fn failures(
                         crate::record::Outcome::Local | crate::record::Outcome::Unfinished
                     )
             });
-            let answered_failed = sum_where(step, |o| o.answered() && o.failed());
+            // The generator's own, and what it ended itself.
+            let not_its = sum_where(step, |o| {
+                matches!(
+                    o,
+                    crate::record::Outcome::Local | crate::record::Outcome::Unfinished
+                )
+            });
             let (mut own, mut others) = (0u64, 0u64);
             for (name, counts) in &step.instances {
                 match instances.contains(name) {
@@ -247,9 +253,8 @@ pub(crate) fn failures(
                     false => others = others.saturating_add(counts.failed),
                 }
             }
-            // What others failed beyond the answered failures were failures without a response, and theirs.
-            let of_others = others.saturating_sub(answered_failed);
-            let blamed = own.max(unanswered.saturating_sub(of_others));
+            // What names nobody may be theirs: a connection without a response yet, or a proxy that answers for a dead one.
+            let blamed = own.max(failed.saturating_sub(not_its).saturating_sub(others));
             sum.failed = sum.failed.saturating_add(failed);
             sum.ended = sum.ended.saturating_add(sum_where(step, |_| true));
             sum.unanswered = sum.unanswered.saturating_add(unanswered);

@@ -23,17 +23,20 @@ mod deploy;
 mod explain;
 mod finding;
 mod generator;
+mod grounds;
 mod impact;
 mod injection;
 mod recovery;
 mod recovery_evidence;
 mod restore;
+mod rules;
 pub mod series;
 mod slo;
 mod slo_evidence;
 mod spread;
 mod stats;
 mod summary;
+mod sure;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -55,7 +58,7 @@ pub fn summarize(record: &Record) -> Summary {
 pub fn judge(record: &Record) -> Vec<Verdict> {
     let analysis = analysis::Analysis::new(record);
     let expect = record.header.scenario.expect.iter();
-    expect
+    let mut verdicts: Vec<Verdict> = expect
         .map(|expectation| match expectation {
             Expectation::Slo(expected) => slo::judge(&analysis, expected),
             Expectation::Recovery(expected) => recovery::judge(&analysis, expected),
@@ -67,23 +70,38 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
             Expectation::Usage(expected) => usage::judge(&analysis, expected),
         })
         .map(|verdict| without_effect(&analysis, verdict))
+        .map(|verdict| damaged(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))
-        .collect()
+        .collect();
+    grounds::of_run(&analysis, &mut verdicts);
+    verdicts
 }
 
-/// What held though a fault had no effect was not put to the test: that is no PASS.
+/// What held though a fault had no effect, or none could be made, was not put to the test: that is no PASS.
 fn without_effect(analysis: &analysis::Analysis<'_>, mut verdict: Verdict) -> Verdict {
-    let all = analysis.injections.iter();
-    let mut idle = all.filter(|i| i.stage == FaultStage::Ineffective);
-    if let (Ruling::Pass, Some(idle)) = (verdict.verdict, idle.next()) {
+    if verdict.verdict != Ruling::Pass {
+        return verdict;
+    }
+    let mut all = analysis.injections.iter();
+    if let Some(idle) = all.clone().find(|i| i.stage == FaultStage::Ineffective) {
         let why = idle.detail.as_deref().unwrap_or("no reason recorded");
-        verdict.verdict = Ruling::Inconclusive;
-        verdict.because = format!(
-            "{}, but {} had no effect: {why}",
-            verdict.because,
-            idle.describe()
-        );
-        verdict.missing = Some("a cluster in which the fault takes effect".into());
+        let why = format!("{} had no effect: {why}", idle.describe());
+        verdict.take_back(&why, "a cluster in which the fault takes effect");
+    } else if let (false, Some(why)) = (all.any(|i| i.effective()), analysis.not_injected()) {
+        let why = format!("no fault was made: {why}");
+        verdict.take_back(&why, "a run in which a fault is made");
+    }
+    verdict
+}
+
+/// A line that cannot be read may have held what would decide otherwise: an error, a change of an instance. Requests
+/// that were seen to fail have failed all the same.
+fn damaged(analysis: &analysis::Analysis<'_>, mut verdict: Verdict) -> Verdict {
+    let sure = verdict.verdict == Ruling::Inconclusive
+        || (verdict.verdict == Ruling::Fail && verdict.oracle == "slo");
+    if let (false, Some(damage)) = (sure, analysis.lost_event()) {
+        let why = format!("the record is damaged: {damage}");
+        verdict.take_back(&why, "the damaged part of the record");
     }
     verdict
 }
@@ -144,6 +162,15 @@ pub struct Verdict {
     /// The evidence, most telling first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+}
+
+impl Verdict {
+    /// Turns what was decided into "cannot be told", keeping what was seen.
+    fn take_back(&mut self, why: &str, missing: impl Into<String>) {
+        self.verdict = Ruling::Inconclusive;
+        self.because = format!("{}; but {why}", self.because);
+        self.missing = Some(missing.into());
+    }
 }
 
 /// A fact that a verdict rests on.

@@ -9,7 +9,7 @@ use super::impact::{Failures, background};
 use super::injection::Injection;
 use super::recovery_evidence::{evidence, window_words};
 use super::restore::criteria;
-use super::timeline::micros as micros_of;
+use super::timeline::{ENDPOINTS, PODS, gaps, micros as micros_of};
 use super::trace::{Trace, Windows, trace};
 use super::words::{count, counted, list, micros};
 use crate::record::Micros;
@@ -288,11 +288,13 @@ fn endpoint(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
     if let Some(removed) = trace.after.endpoint_removed_us {
         let lag = removed.saturating_sub(at);
         return (lag > limit).then(|| {
-            Finding::fail(format!(
+            let because = format!(
                 "the balancer listed the instance for {} after {what}, limit {}",
                 micros(lag),
                 micros(limit)
-            ))
+            );
+            // Told within a gap's catching up, it may have gone at any time in the gap.
+            or_unseen(c, ENDPOINTS, (at, removed.saturating_add(1)), because)
         });
     }
     let until = injection
@@ -302,11 +304,18 @@ fn endpoint(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
     let waited = until.saturating_sub(at);
     let listed = list(&trace.after.still_listed);
     if waited > limit {
-        return Some(Finding::fail(format!(
+        let because = format!(
             "the balancer still listed {listed} {} after {what}, limit {}",
             micros(waited),
             micros(limit)
-        )));
+        );
+        // A view that came back has told of all that is listed.
+        return Some(or_unseen(
+            c,
+            ENDPOINTS,
+            (until, until.saturating_add(1)),
+            because,
+        ));
     }
     // Taken back before the limit: there was no need to let it go.
     injection.undone_us.is_none().then(|| {
@@ -318,6 +327,21 @@ fn endpoint(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
             format!("a run that goes on for {} after the fault", micros(limit)),
         )
     })
+}
+
+/// A failure, or none that can be told where the view that shows it was lost at that time.
+fn or_unseen(c: &Context<'_>, of: &str, (from, to): (Micros, Micros), because: String) -> Finding {
+    let mut gaps = gaps(c.analysis.timeline.record, &[of]).into_iter();
+    match gaps.find(|gap| gap.touches(from, to)) {
+        None => Finding::fail(because),
+        Some(gap) => Finding::unclear(
+            format!(
+                "{because}; but the watch of {of} was lost at {}, so that a change came late or not at all",
+                c.analysis.when(gap.from)
+            ),
+            "a run without a gap in its watches",
+        ),
+    }
 }
 
 /// Whether the dead were replaced. The others may carry the load, but the next fault will find one fewer.
@@ -334,7 +358,8 @@ fn capacity(c: &Context<'_>, trace: &Trace) -> Option<Finding> {
         c.describe(trace)
     );
     if waited > micros_of(c.expected.within) {
-        return Some(Finding::fail(because));
+        let now = c.watched_to();
+        return Some(or_unseen(c, PODS, (now, now.saturating_add(1)), because));
     }
     Some(Finding::unclear(
         format!("{because}, when the run ended"),

@@ -7,6 +7,7 @@ use super::bounds::{Tally, WindowCall, call_window, is_latency};
 use super::impact::background;
 use super::recovery::{Context, restarts};
 use super::slo::shown;
+use super::sure;
 use super::timeline::end_of;
 use super::trace::Trace;
 use super::words::{count, counted, micros, percent, rate};
@@ -88,6 +89,12 @@ pub(super) fn evidence(c: &Context<'_>, subject: Option<usize>) -> Vec<Evidence>
         criteria_words(&c.windows.criteria.bounds),
         None,
     ));
+    let restored = c.traces.iter().filter(|t| t.found.restored_us.is_some());
+    facts.push(sure::row(format!(
+        "windows of one second, a restoration is exact to about that; n = {}, {} of them restored",
+        counted(c.traces.len() as u64, "injection"),
+        count(restored.count() as u64)
+    )));
     let mut order: Vec<usize> = (0..c.traces.len()).collect();
     order.sort_by_key(|i| Some(*i) != subject);
     for (place, index) in order.iter().take(TOLD).enumerate() {

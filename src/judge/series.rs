@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::analysis::Analysis;
 use super::bounds::{Tally, decide, limit_of};
+use super::grounds::{self, Grounds};
 use super::summary::Totals;
 use super::words::{count, counted, list, micros, percent};
-use super::{Evidence, Ruling, Summary, Verdict, overall};
+use super::{Evidence, Ruling, Summary, Verdict, overall, sure};
 use crate::record::{Ended, Micros, Record};
 use crate::scenario::{Bound, Expectation, Metric};
 
@@ -187,7 +188,7 @@ fn each_run(runs: &[SeriesRun], i: usize) -> Option<Verdict> {
         .iter()
         .filter_map(|run| Some((run, run.verdicts.get(i)?)))
         .collect();
-    let (_, worst) = judged.iter().max_by_key(|(_, v)| v.verdict)?;
+    let (in_run, worst) = judged.iter().max_by_key(|(_, v)| v.verdict)?;
     let of = |ruling: Ruling| -> Vec<String> {
         let those = judged.iter().filter(|(_, v)| v.verdict == ruling);
         those.map(|(run, _)| run.name.clone()).collect()
@@ -227,6 +228,9 @@ fn each_run(runs: &[SeriesRun], i: usize) -> Option<Verdict> {
             ),
         ));
     }
+    // What the worst of the runs says besides its reason.
+    let own = worst.evidence.iter().filter(|row| grounds::is_ground(row));
+    evidence.extend(own.map(|row| fact(&row.what, format!("{}: {}", in_run.name, row.value))));
     Some(Verdict {
         because,
         evidence,
@@ -304,22 +308,57 @@ fn burnt(runs: &[SeriesRun], budget: &Budget) -> Verdict {
     if let Some((name, own)) = worst.filter(|(_, own)| own.burn_rate > 0.0) {
         because.push_str(&format!(", at most {} in {name}", rate(own)));
     }
-    Verdict {
-        oracle: "budget".into(),
-        expectation: format!("error budget of `{}` over the series", budget.bound),
-        verdict: finding.ruling,
-        because,
-        missing: (finding.ruling == Ruling::Inconclusive)
-            .then(|| "more requests: with so few, the share that failed may be chance".to_string()),
-        evidence: each
-            .iter()
-            .map(|(name, own)| {
-                let share = own.failed as f64 / own.ended.max(1) as f64;
-                let value = format!("burn rate {} ({} failed)", rate(own), percent(share));
-                fact(name, value)
-            })
-            .collect(),
+    let mut evidence: Vec<Evidence> = each
+        .iter()
+        .map(|(name, own)| {
+            let share = own.failed as f64 / own.ended.max(1) as f64;
+            let value = format!("burn rate {} ({} failed)", rate(own), percent(share));
+            fact(name, value)
+        })
+        .collect();
+    evidence.push(sure::row(sure::share(
+        budget.failed,
+        budget.ended,
+        "request",
+    )));
+    grounded(
+        runs,
+        Verdict {
+            oracle: "budget".into(),
+            expectation: format!("error budget of `{}` over the series", budget.bound),
+            verdict: finding.ruling,
+            because,
+            missing: (finding.ruling == Ruling::Inconclusive).then(|| {
+                "more requests: with so few, the share that failed may be chance".to_string()
+            }),
+            evidence,
+        },
+    )
+}
+
+/// Adds what a verdict over all runs that did not pass says besides its reason.
+fn grounded(runs: &[SeriesRun], mut verdict: Verdict) -> Verdict {
+    if verdict.verdict == Ruling::Pass {
+        return verdict;
     }
+    let worst = { runs.iter() }.max_by(|a, b| a.all.error_ratio.total_cmp(&b.all.error_ratio));
+    let felt = worst.map_or("nothing was run".into(), |run| {
+        format!("most in {}: {}", run.name, grounds::felt_of(&run.all))
+    });
+    let cut = runs.iter().filter(|r| r.ended != Some(Ended::Completed));
+    let excluded = match cut.count() {
+        0 => "runs cut short",
+        _ => "not excluded: what runs that were cut short would have shown",
+    };
+    let names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
+    let grounds = Grounds {
+        instances: "told by the verdicts of each run: `squall judge` and its folder".into(),
+        felt,
+        excluded: excluded.into(),
+        place: grounds::in_runs(&names),
+    };
+    grounds::add(&mut verdict, grounds);
+    verdict
 }
 
 /// A series that is not whole passes nothing.
@@ -337,12 +376,16 @@ fn whole(runs: &[SeriesRun], asked: u32, stopped: Option<&str>) -> Option<Verdic
     if let Some(why) = stopped {
         because.push_str(&format!(" ({why})"));
     }
-    Some(Verdict {
+    let verdict = Verdict {
         oracle: "series".into(),
         expectation: format!("{} from beginning to end", counted(asked.into(), "run")),
         verdict: Ruling::Inconclusive,
         because,
         missing: Some("the rest of the series".into()),
-        evidence: Vec::new(),
-    })
+        evidence: vec![sure::row(format!(
+            "counted, not estimated; n = {}",
+            counted(made, "run")
+        ))],
+    };
+    Some(grounded(runs, verdict))
 }

@@ -6,6 +6,7 @@ use super::Evidence;
 use super::analysis::Analysis;
 use super::bounds::{Tally, decide, is_latency, latency_value, point_holds};
 use super::slo::shown;
+use super::sure;
 use super::timeline::{Scope, Slice, due_between, end_of, outcomes, steps, windows};
 use super::words::{count, percent};
 use crate::record::{Latency, Micros, Outcome};
@@ -277,14 +278,11 @@ pub(super) fn evidence(c: &Context<'_>) -> Vec<Evidence> {
     let (slice, bound) = (c.slice, &c.slo.bound);
     let mut facts = vec![fact("arithmetic", arithmetic(c))];
     let decision = decide(bound, c.tally);
-    facts.push(fact(
-        "sample size",
-        format!(
-            "{}, {} needed for a PASS",
-            count(decision.samples),
-            count(decision.needed)
-        ),
-    ));
+    facts.push(sure::row(format!(
+        "{}, {} needed for a PASS",
+        sure::bounded(bound, c.slo.of, slice, c.tally),
+        count(decision.needed)
+    )));
     if bound.metric == Metric::Errors && slice.failed() == 0 && slice.ended() > 0 {
         let most = (3.0 / slice.ended() as f64).min(1.0);
         facts.push(fact(

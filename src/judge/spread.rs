@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::analysis::Analysis;
 use super::bounds::{Decision, Tally, decide};
 use super::injection::Injection;
-use super::timeline::{Scope, Window, micros as micros_of, windows};
-use super::words::{count, counted, list, percent};
+use super::sure;
+use super::timeline::{Gap, PODS, Scope, Window, gaps, micros as micros_of, windows};
+use super::words::{count, counted, list, micros, percent};
 use super::{Evidence, Ruling, Verdict};
 use crate::record::{InstanceState, Micros, What};
 use crate::scenario::units::format_duration;
@@ -23,6 +24,8 @@ struct Loss<'a> {
     hard: Decision,
     /// Seconds that tell nothing: hanging, dropped or unrecorded requests.
     blind: bool,
+    /// Traffic ended so long after it, before all of the time that is looked at was over.
+    ended_early: Option<Micros>,
     /// Another fault that was in force at the same time.
     beside: Option<&'a Injection>,
 }
@@ -133,10 +136,11 @@ fn losses<'a>(
                 .map(|i| i.began_us)
                 .filter(|at| *at > began)
                 .min();
-            let to = injection
-                .at()
-                .saturating_add(micros_of(expected.within))
-                .min(next.unwrap_or(Micros::MAX));
+            let whole = injection.at().saturating_add(micros_of(expected.within));
+            let to = whole.min(next.unwrap_or(Micros::MAX));
+            // The last second of a schedule ends some milliseconds late.
+            let end = analysis.timeline.schedule_end;
+            let early = end.saturating_add(100_000) < to;
             let seconds: Vec<&Window> = windows
                 .iter()
                 .filter(|w| w.end_us > began && w.start_us < to)
@@ -164,6 +168,7 @@ fn losses<'a>(
                 blind: seconds
                     .iter()
                     .any(|w| w.gap || w.unresolved > 0 || w.dropped > 0),
+                ended_early: early.then(|| end.saturating_sub(injection.at())),
                 beside,
             })
         })
@@ -264,6 +269,25 @@ fn ruled(
             "a run in which every request's end is known".into(),
         );
     }
+    if let Some((loss, after)) = { losses.iter() }.find_map(|l| Some((l, l.ended_early?))) {
+        let because = format!(
+            "traffic ended {} after {}, and what it costs is looked at for {within}",
+            micros(after),
+            describe(analysis, loss.injection)
+        );
+        return unclear(
+            because,
+            format!("traffic for {within} after each injection"),
+        );
+    }
+    if let Some(gap) = unseen(analysis, losses) {
+        let because = format!(
+            "the watch of {} was lost at {}, before the first injection: there may be more than is known",
+            gap.of,
+            analysis.when(gap.from)
+        );
+        return unclear(because, "a run without a gap in its watches".into());
+    }
     let costly = losses.iter().max_by(|a, b| a.cost().total_cmp(&b.cost()));
     let most = costly.map_or(String::new(), |loss| {
         format!(
@@ -289,10 +313,24 @@ fn ruled(
     verdict(Ruling::Pass, because, None)
 }
 
+/// A time without a view of the pods, when those were counted that are to be taken away.
+fn unseen(analysis: &Analysis<'_>, losses: &[Loss<'_>]) -> Option<Gap> {
+    let first = losses.first()?.injection.began_us;
+    let mut gaps = gaps(analysis.timeline.record, &[PODS]).into_iter();
+    gaps.find(|gap| gap.touches(first, first + 1))
+}
+
 fn evidence(analysis: &Analysis<'_>, losses: &[Loss<'_>], missed: &[String]) -> Vec<Evidence> {
     let fact = |what: String, value: String, at_us| Evidence { what, value, at_us };
     let mut order: Vec<&Loss<'_>> = losses.iter().collect();
     order.sort_by(|a, b| b.cost().total_cmp(&a.cost()));
+    let sure = order.first().map(|worst| {
+        let share = sure::share(worst.tally.failed, worst.tally.ended, "request");
+        sure::row(format!(
+            "of the costliest {share}; n = {}",
+            counted(losses.len() as u64, "injection")
+        ))
+    });
     let told = order.into_iter().map(|loss| {
         let units: Vec<String> = loss.units.iter().cloned().collect();
         let value = format!("{}: {}", describe(analysis, loss.injection), loss.words());
@@ -305,5 +343,5 @@ fn evidence(analysis: &Analysis<'_>, losses: &[Loss<'_>], missed: &[String]) -> 
     let missed = missed
         .iter()
         .map(|unit| fact(format!("{unit} lost"), "never".into(), None));
-    told.chain(missed).collect()
+    told.chain(missed).chain(sure).collect()
 }

@@ -164,6 +164,12 @@ impl<'a> Case<'a> {
         let (deadline, limit) = (at.saturating_add(within), micros(within));
         let fired = self.fired().map(|(seen, _)| seen);
         if let Some(seen) = fired.filter(|seen| seen.by <= deadline) {
+            // It began after the last look that did not show it, which may be long before the fault.
+            let since = seen.not_before.unwrap_or(0);
+            if let Some((from, to, why)) = sight.gap_in(since, self.injection().began_us) {
+                let what = format!("{} fired, maybe before {}", self.name(), self.describe());
+                return Err(self.blind(what, from, to, why));
+            }
             return match self.next().filter(|next| next.began_us < seen.by) {
                 None => Ok(seen),
                 Some(next) => Err(Finding::unclear(

@@ -2,8 +2,8 @@
 
 use super::case::{Case, fired_at};
 use super::{Context, named, same};
-use crate::judge::Evidence;
-use crate::judge::words::{count, micros};
+use crate::judge::words::{count, counted, micros};
+use crate::judge::{Evidence, sure};
 use crate::record::{AlertEvent, Micros};
 
 /// So many injections are told in full, and so many other alerts and gaps.
@@ -37,6 +37,10 @@ pub(super) fn evidence(
         ));
     }
     looks(context, &mut facts);
+    facts.push(sure::row(format!(
+        "a change lies between two looks, exact to about a second; n = {}",
+        counted(cases.len() as u64, "alert")
+    )));
     others(context, cases, &mut facts);
     facts
 }

@@ -17,7 +17,7 @@ mod case;
 mod evidence;
 mod sight;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use case::{Case, Held};
 use sight::Sight;
@@ -61,7 +61,10 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &AlertExpectation) -> Ver
     };
     let cases = cases(&context);
     let (subject, mut finding) = decide(&context, &cases);
-    doubt(&context, &mut finding);
+    if let (Ruling::Pass, Some(cut)) = (finding.ruling, analysis.cut_short()) {
+        let because = format!("{}; but {cut}", finding.because);
+        finding = Finding::unclear(because, format!("the rest of the run: {cut}"));
+    }
     if !cases.is_empty()
         && let Some(without) = analysis.not_injected()
     {
@@ -183,27 +186,6 @@ fn other_before(context: &Context<'_>, cases: &[Case<'_>]) -> Option<Finding> {
 
 fn same(a: &AlertEvent, b: &AlertEvent) -> bool {
     a.name == b.name && a.labels == b.labels
-}
-
-/// What the whole run puts in doubt.
-fn doubt(context: &Context<'_>, finding: &mut Finding) {
-    let analysis = context.analysis;
-    let (why, missing) = if let Some(damage) = analysis.lost_event() {
-        let missing = "the damaged part of the record: it may hold a change of the alert";
-        (
-            format!("the record is damaged: {damage}"),
-            missing.to_string(),
-        )
-    } else if let (Ruling::Pass, Some(cut)) = (finding.ruling, analysis.cut_short()) {
-        (cut.clone(), format!("the rest of the run: {cut}"))
-    } else {
-        return;
-    };
-    if finding.ruling != Ruling::Inconclusive {
-        finding.ruling = Ruling::Inconclusive;
-        finding.because = format!("{}; but {why}", finding.because);
-        finding.missing = Some(missing);
-    }
 }
 
 /// The expectation in words: `alert Down{service="shop"} fires within 30s, resolves within 1m`.

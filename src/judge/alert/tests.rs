@@ -48,6 +48,11 @@ fn killed() -> Sim {
     sim
 }
 
+/// The same, and the alert never fires.
+pub(in crate::judge) fn silent() -> Sim {
+    killed().expect(Expectation::Alert(expected()))
+}
+
 /// Alertmanager is seen between two times.
 fn seen(mut sim: Sim, from: f64, to: f64) -> Sim {
     sim.scenario.observe.alertmanager = api();
@@ -92,6 +97,46 @@ fn push(
         not_before_us: not_before.map(at),
     };
     sim.push(at(when), What::Alert(event));
+}
+
+#[test]
+fn what_may_have_fired_before_the_fault_while_nobody_looked_is_inconclusive() {
+    let expected = AlertExpectation {
+        resolves_within: None,
+        ..expected()
+    };
+    let fired = |lost: f64, back: f64| {
+        let mut sim = seen(Sim::steady(20, 60), -1.5, lost);
+        for (moment, what) in [
+            view(Alertmanager, View::Relisted, back),
+            view(Alertmanager, View::Lost, 60.0),
+        ] {
+            sim.push(moment, what);
+        }
+        sim.kill(20.0, 0.2, Some(10.0));
+        push(
+            &mut sim,
+            Alertmanager,
+            DOWN,
+            "shop-2",
+            Firing,
+            back,
+            Some(lost - 0.5),
+        );
+        verdict_of(sim, expected.clone())
+    };
+    let verdict = fired(10.0, 25.0);
+    assert_eq!(verdict.verdict, Ruling::Inconclusive, "{}", verdict.because);
+    assert!(
+        verdict
+            .because
+            .contains("fired, maybe before kill of shop-2"),
+        "{}",
+        verdict.because
+    );
+    // Not there when last looked at, after the fault.
+    let verdict = fired(21.0, 25.0);
+    assert_eq!(verdict.verdict, Ruling::Pass, "{}", verdict.because);
 }
 
 fn verdict_of(sim: Sim, expected: AlertExpectation) -> Verdict {

@@ -6,7 +6,7 @@ use super::invariants::{Check, check_all};
 use super::load::{Load, load};
 use super::measures::*;
 use crate::judge::analysis::Analysis;
-use crate::judge::{Evidence, Ruling, Verdict, words};
+use crate::judge::{Evidence, Ruling, Verdict, sure, words};
 use crate::record::Micros;
 use crate::scenario::AutoscaleExpectation;
 use crate::scenario::units::format_duration;
@@ -87,6 +87,15 @@ pub fn judge(gathered: &Gathered, load: &Load, expect: &AutoscaleExpectation) ->
     }
     let forgetful = !gathered.leader_seen && findings::explained_by_restart(timeline, &checks);
     let broken = faults.len();
+    let decided: u64 = { checks.iter() }
+        .filter(|c| c.id == "I2")
+        .map(|c| c.checked)
+        .sum();
+    verdict.evidence.push(sure::row(format!(
+        "computed from what the controller published, not estimated; n = {} and {}",
+        words::counted(decided, "decision"),
+        words::counted(timeline.writes.len() as u64, "change")
+    )));
     measure(gathered, load, &mut verdict, &mut faults);
     for finding in findings::all(gathered, load, expect) {
         verdict.evidence.push(Evidence {

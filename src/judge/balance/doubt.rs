@@ -10,13 +10,6 @@ use crate::judge::{Ruling, Verdict};
 
 /// Takes back what cannot be sure.
 pub(super) fn doubt(analysis: &Analysis<'_>, expect: &BalanceExpectation, verdict: &mut Verdict) {
-    if let Some(damage) = analysis.lost_event() {
-        take_back(
-            verdict,
-            &format!("the record is damaged: {damage}"),
-            "the damaged part of the record: it may hold a change of the eligible set".into(),
-        );
-    }
     let saturated = analysis.generator.summary.saturated.as_ref();
     let (why, missing) = match (verdict.verdict, analysis.cut_short(), saturated) {
         (Ruling::Inconclusive, ..) => return,
@@ -27,16 +20,7 @@ pub(super) fn doubt(analysis: &Analysis<'_>, expect: &BalanceExpectation, verdic
         ),
         _ => return,
     };
-    take_back(verdict, &why, missing);
-}
-
-fn take_back(verdict: &mut Verdict, why: &str, missing: String) {
-    if verdict.verdict == Ruling::Inconclusive {
-        return;
-    }
-    verdict.verdict = Ruling::Inconclusive;
-    verdict.because = format!("{}; but {why}", verdict.because);
-    verdict.missing = Some(missing);
+    verdict.take_back(&why, missing);
 }
 
 #[cfg(test)]

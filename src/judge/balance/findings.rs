@@ -7,7 +7,7 @@ use super::explain::part;
 use super::plain;
 use super::share::coverage_needed;
 use super::verdict::{Case, fact, sum};
-use crate::judge::{Evidence, Ruling, Verdict, words};
+use crate::judge::{Evidence, Ruling, Verdict, sure, words};
 use crate::record::Micros;
 
 /// A balancer that lists a dead instance for longer is broken, not slow: the constant of Kubernetes' own tests.
@@ -35,6 +35,10 @@ impl Case<'_> {
             })
         };
         let found = affinity(&sightings, timeout, stays);
+        let sure = sure::row(format!(
+            "seen, not estimated; n = {} that could have shown a move",
+            words::counted(found.checked, "second")
+        ));
         if let Some(switch) = found.switches.first() {
             let mut verdict = plain(
                 self.expect,
@@ -52,6 +56,7 @@ impl Case<'_> {
                 value: format!("last one to {} before", switch.from),
                 at_us: Some(switch.at_us),
             });
+            verdict.evidence.push(sure);
             return verdict;
         }
         let enough = coverage_needed(2);
@@ -178,6 +183,10 @@ impl Case<'_> {
             .iter()
             .fold(0, |all: u64, w| all.saturating_add(sum(self.of(&w.counts))));
         if judged < named {
+            let blind = match self.seen.blind {
+                true => " or while nobody watched it",
+                false => "",
+            };
             let hidden = match self.seen.spoiled_us {
                 0 => String::new(),
                 us => format!(
@@ -186,7 +195,7 @@ impl Case<'_> {
                 ),
             };
             let text = format!(
-                "{} in the {} after each change of the balancer's set{hidden}",
+                "{} in the {} after each change of the balancer's set{blind}{hidden}",
                 words::counted(named - judged, self.unit()),
                 words::micros(self.expect.lag.as_micros() as u64)
             );

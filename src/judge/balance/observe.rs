@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::BalanceExpectation;
 use super::share::Epoch;
 use super::trouble::{Kept, Listed, kept, listed_dead, spoiled};
+use crate::judge::timeline::{ENDPOINTS, Gap, PODS, gaps};
 use crate::record::{Micros, Record, RunPhase, What};
 
 /// Connections and requests by instance.
@@ -23,6 +24,10 @@ pub(crate) struct Window {
     pub end_us: Micros,
     pub eligible: Vec<String>,
     pub counts: Counts,
+    /// Connections opened, whoever answered on them, if anybody.
+    pub opened: u64,
+    /// Requests answered, whoever answered them.
+    pub answered: u64,
 }
 
 /// All that the balance verdict needs of a record.
@@ -44,6 +49,8 @@ pub(crate) struct Observed {
     /// Median service time by instance, microseconds.
     pub service_us: BTreeMap<String, u64>,
     pub kept: Vec<Kept>,
+    /// The watch of the eligible set was lost for a time.
+    pub blind: bool,
     /// Time left out because a fault or a death hid who was chosen.
     pub spoiled_us: Micros,
     /// Whether the platform tells the eligible set at all.
@@ -76,8 +83,13 @@ pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Mic
     }
     let dead: Vec<Listed> = listed_dead(record, start, end);
     let spoiled = spoiled(record, &dead, end, lag_us);
+    let blind = gaps(record, &[ENDPOINTS]);
+    let mut kept = kept(record, &dead, lag_us);
+    // What was not seen to be taken out may have been, while nobody looked.
+    let unsure = gaps(record, &[ENDPOINTS, PODS]);
+    kept.retain(|k| !unsure.iter().any(|gap| gap.touches(k.since_us, k.until_us)));
     let mut seen = Observed {
-        windows: windows(&sets, start, end, lag_us),
+        windows: without(windows(&sets, start, end, lag_us), &blind),
         all: Counts::default(),
         opened: 0,
         moved: 0,
@@ -85,7 +97,8 @@ pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Mic
         users: 0,
         in_flight: 0.0,
         service_us: medians(record, &names),
-        kept: kept(record, &dead, lag_us),
+        kept,
+        blind: !blind.is_empty(),
         spoiled_us: 0,
         watched: !sets.is_empty(),
         traffic_start_us: start,
@@ -105,12 +118,11 @@ pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Mic
             let hidden = second.end_us.saturating_sub(second.start_us);
             seen.spoiled_us = seen.spoiled_us.saturating_add(hidden);
         }
-        let window = seen
+        let mut window = seen
             .windows
             .iter_mut()
             .filter(|_| !hidden)
             .find(|w| w.start_us <= second.start_us && second.end_us <= w.end_us);
-        let mut counted = window.map(|w| &mut w.counts);
         for step in &second.steps {
             seen.opened = seen.opened.saturating_add(step.connections);
             seen.moved = seen.moved.saturating_add(step.moved);
@@ -119,11 +131,16 @@ pub(crate) fn observe(record: &Record, expect: &BalanceExpectation, warm_up: Mic
                 .values()
                 .fold(0, |a: u64, n| a.saturating_add(*n));
             seen.answered = seen.answered.saturating_add(answered);
+            if let Some(window) = window.as_deref_mut() {
+                window.opened = window.opened.saturating_add(step.connections);
+                window.answered = window.answered.saturating_add(answered);
+            }
             seen.in_flight += step.in_flight as f64;
             for (name, instance) in &step.instances {
                 let name = names.place(name);
                 add(&mut seen.all, name, instance.connections, instance.answered);
-                if let Some(counts) = counted.as_deref_mut() {
+                if let Some(window) = window.as_deref_mut() {
+                    let counts = &mut window.counts;
                     add(counts, name, instance.connections, instance.answered);
                 }
             }
@@ -242,9 +259,32 @@ fn windows(sets: &[(Micros, Vec<String>)], start: Micros, end: Micros, lag: Micr
             end_us,
             eligible: eligible.clone(),
             counts: Counts::default(),
+            opened: 0,
+            answered: 0,
         })
         .filter(|w| w.start_us < w.end_us)
         .collect()
+}
+
+/// The windows without the times in which the set was not watched: it may have been another one.
+fn without(windows: Vec<Window>, blind: &[Gap]) -> Vec<Window> {
+    let cut = |windows: Vec<Window>, gap: &Gap| -> Vec<Window> {
+        let parts = windows.into_iter().flat_map(|w| {
+            let before = (w.start_us, w.end_us.min(gap.from));
+            let after = (w.start_us.max(gap.to), w.end_us);
+            let parts = match gap.touches(w.start_us, w.end_us) {
+                true => vec![before, after],
+                false => vec![(w.start_us, w.end_us)],
+            };
+            parts.into_iter().map(move |(start_us, end_us)| Window {
+                start_us,
+                end_us,
+                ..w.clone()
+            })
+        });
+        parts.filter(|w| w.start_us < w.end_us).collect()
+    };
+    blind.iter().fold(windows, cut)
 }
 
 fn medians(record: &Record, names: &Names) -> BTreeMap<String, u64> {

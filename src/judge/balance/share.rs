@@ -100,6 +100,23 @@ pub struct Shares {
     pub jain: f64,
 }
 
+impl Shares {
+    /// Whether the ruling stands wherever so many more units went: all to one instance, or none.
+    pub fn holds_with(&self, more: u64, band: Band) -> bool {
+        let (more, k) = (more as f64, self.shares.len().max(1) as f64);
+        let most = |s: &Share| (s.observed as f64 + more) / (s.expected + more / k);
+        let least = |s: &Share| s.observed as f64 / (s.expected + more / k);
+        let mut shares = self.shares.iter();
+        match self.ruling {
+            Ruling::Inconclusive => true,
+            Ruling::Pass => shares.all(|s| most(s) <= band.high && least(s) >= band.low),
+            Ruling::Fail => shares
+                .filter(|s| s.ruling == Ruling::Fail)
+                .any(|s| most(s) < band.low || least(s) > band.high),
+        }
+    }
+}
+
 /// Units after which a fair random balancer has sent at least one to each of `k` instances, but for one in a million
 /// runs: 37, 153, 878 for 3, 10, 50.
 pub fn coverage_needed(k: usize) -> u64 {

@@ -7,7 +7,7 @@ use super::least::{BUSY, SLOW, SLOW_SHARE, judge_least};
 use super::observe::{Counts, Observed, observe};
 use super::share::{Band, Share, Shares, judge_shares};
 use super::{BalanceExpectation, By, Kind, plain};
-use crate::judge::{Evidence, Ruling, Verdict, words};
+use crate::judge::{Evidence, Ruling, Verdict, sure, words};
 use crate::record::{Micros, Record};
 
 pub(super) fn judge(record: &Record, expect: &BalanceExpectation) -> Verdict {
@@ -23,18 +23,13 @@ pub(super) fn judge(record: &Record, expect: &BalanceExpectation) -> Verdict {
         expect,
         seen: &seen,
     };
-    if let Some(mut verdict) = case.unusable() {
-        case.kept(&mut verdict);
-        return verdict;
-    }
-    let mut verdict = match expect.kind {
-        Kind::Uniform => case.uniform(),
-        Kind::LeastRequest => case.least(),
-        Kind::ClientIp(timeout) => case.client_ip(timeout.as_micros() as Micros),
-    };
+    let mut verdict = case.first_look();
     case.kept(&mut verdict);
-    case.strays(&mut verdict);
-    case.left_out(&mut verdict);
+    if !verdict.evidence.iter().any(|e| e.what == sure::SURE) {
+        let n = words::counted(sum(case.of(&seen.all)), case.unit());
+        let told = format!("seen, not estimated; n = {n} of known instances");
+        verdict.evidence.push(sure::row(told));
+    }
     verdict
 }
 
@@ -46,6 +41,21 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// What the counts say, with what lies outside of them.
+    fn first_look(&self) -> Verdict {
+        if let Some(verdict) = self.unusable() {
+            return verdict;
+        }
+        let mut verdict = match self.expect.kind {
+            Kind::Uniform => self.uniform(),
+            Kind::LeastRequest => self.least(),
+            Kind::ClientIp(timeout) => self.client_ip(timeout.as_micros() as Micros),
+        };
+        self.strays(&mut verdict);
+        self.left_out(&mut verdict);
+        verdict
+    }
+
     pub(super) fn unit(&self) -> &'static str {
         self.expect.by.name()
     }
@@ -143,8 +153,48 @@ impl Case<'_> {
         if let Some(text) = connection_mode(scenario, self.seen) {
             verdict.evidence.push(fact("connections", text));
         }
+        let unnamed = self.unnamed();
+        if unnamed > 0 && !shares.holds_with(unnamed, band) {
+            self.doubt_unnamed(&mut verdict, unnamed);
+        }
         verdict.evidence.push(numbers(&shares));
+        verdict.evidence.push(self.sure(&shares));
         verdict
+    }
+
+    /// Units that were judged of which nobody knows who got them.
+    fn unnamed(&self) -> u64 {
+        let unnamed = self.seen.windows.iter().map(|w| {
+            let all = match self.expect.by {
+                By::Connection => w.opened,
+                By::Request => w.answered,
+            };
+            all.saturating_sub(sum(self.of(&w.counts)))
+        });
+        unnamed.fold(0, u64::saturating_add)
+    }
+
+    /// An instance that does not give its name looks as if it got nothing.
+    fn doubt_unnamed(&self, verdict: &mut Verdict, unnamed: u64) {
+        let header = &self.record.header.scenario.target.common().instance_header;
+        let why = format!(
+            "{} more named no instance, and could be anybody's",
+            words::counted(unnamed, self.unit())
+        );
+        if verdict.verdict != Ruling::Inconclusive {
+            verdict.take_back(
+                &why,
+                format!("the instance's name ({header}) in each response"),
+            );
+        }
+    }
+
+    fn sure(&self, shares: &Shares) -> Evidence {
+        sure::row(format!(
+            "95% intervals, widened so that those of all {} instances hold together; n = {}",
+            shares.shares.len(),
+            words::counted(shares.units, self.unit())
+        ))
     }
 
     fn sentence(&self, shares: &Shares, band: Band) -> String {
@@ -256,6 +306,10 @@ impl Case<'_> {
                 more(short.max(1), self.unit())
             });
         }
+        let unnamed = self.unnamed();
+        if part(unnamed, shares.units.saturating_add(unnamed)) > FEW_UNNAMED {
+            self.doubt_unnamed(&mut verdict, unnamed);
+        }
         verdict.evidence.extend(self.rows(shares));
         for (name, us) in &self.seen.service_us {
             verdict.evidence.push(fact(
@@ -263,6 +317,7 @@ impl Case<'_> {
                 words::micros(*us),
             ));
         }
+        verdict.evidence.push(self.sure(shares));
         verdict
     }
 
@@ -288,6 +343,9 @@ impl Case<'_> {
         )
     }
 }
+
+/// A balancer that is to prefer who is less busy is not judged with a larger part of nobody's.
+const FEW_UNNAMED: f64 = 0.05;
 
 /// What is missing where so many units, of those needed, are `each` to a connection.
 fn choices(units: u64, needed: u64, each: f64) -> String {

@@ -7,8 +7,9 @@
 
 use serde::Serialize;
 
-use super::words::{counted, percent, rate};
-use super::{Evidence, Ruling, Verdict};
+use super::grounds::{self, Grounds};
+use super::words::{self, counted, micros, percent, rate};
+use super::{Evidence, Ruling, Verdict, sure};
 use crate::scenario::Capacity;
 
 mod level;
@@ -97,6 +98,9 @@ pub fn judge_capacity(
         }
     }
     verdict.evidence = evidence(&levels, &found);
+    if verdict.verdict != Ruling::Pass {
+        grounds::add(&mut verdict, grounds_of(&levels, &found, same));
+    }
     CapacityResult {
         search: search.clone(),
         usl: fit(&levels),
@@ -189,6 +193,39 @@ impl Told<'_> {
     }
 }
 
+/// What a capacity that is none says besides its reason.
+fn grounds_of(levels: &[Level], found: &Boundary, same: bool) -> Grounds {
+    let told = { levels.iter() }.find(|l| Some(l.rate_per_s) == found.failed);
+    let told = told.or(levels.last());
+    let felt = told.map_or("nothing was run".into(), |l| {
+        format!(
+            "at {} {}, p50 {}, p99 {}",
+            rate(l.rate_per_s),
+            failed_share(l.error_ratio),
+            micros(l.p50_us),
+            micros(l.p99_us)
+        )
+    });
+    let excluded = match same {
+        true => "a generator at its limit, instances that came or went",
+        false => "a generator at its limit; not excluded: instances that came or went",
+    };
+    let counts = levels.iter().filter_map(|l| l.instances);
+    let names: Vec<String> = { levels.iter() }
+        .filter(|l| Some(l.rate_per_s) == found.failed || Some(l.rate_per_s) == found.held)
+        .map(|l| l.name.clone())
+        .collect();
+    Grounds {
+        instances: match counts.max() {
+            Some(n) => format!("all: {}", counted(n as u64, "instance")),
+            None => "the target does not tell".into(),
+        },
+        felt,
+        excluded: excluded.into(),
+        place: grounds::in_runs(&names),
+    }
+}
+
 /// Why the lowest rate that does not hold does not, and what was not monotone.
 fn evidence(levels: &[Level], found: &Boundary) -> Vec<Evidence> {
     let fact = |level: &Level| Evidence {
@@ -213,6 +250,13 @@ fn evidence(levels: &[Level], found: &Boundary) -> Vec<Evidence> {
             at_us: None,
         });
     }
+    let seen = |rate: Option<f64>| rate.map_or("none".into(), words::rate);
+    evidence.push(sure::row(format!(
+        "between {} that hold and {} that do not, each seen twice or it does not count; n = {}",
+        seen(found.held),
+        seen(found.failed),
+        counted(levels.len() as u64, "run")
+    )));
     evidence
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::RunFigure;
+use crate::judge::injection::injections;
 use crate::judge::timeline::{Scope, Timeline, steps};
 use crate::judge::{bounds, generator};
 use crate::record::{Ended, Record};
@@ -169,7 +170,13 @@ fn broken(timeline: &Timeline<'_>) -> Option<String> {
         Some(Ended::Completed) => {}
     }
     let damage = timeline.record.damage.first();
-    damage.map(|damage| format!("its record is damaged ({damage})"))
+    let damage = damage.map(|damage| format!("its record is damaged ({damage})"));
+    // One side under a fault and the other without it are not the same work. Of a fault that comes again and again the
+    // guard may refuse some.
+    let all = injections(timeline.record);
+    let made = |name: &str| all.iter().any(|i| i.name == name && i.effective());
+    let unmade = all.iter().find(|i| !made(&i.name));
+    damage.or_else(|| Some(format!("its fault `{}` was not made", unmade?.name)))
 }
 
 /// Sorts runs into what counts and what does not. Refuses runs of different plans and a run given twice: what would

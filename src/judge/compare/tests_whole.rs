@@ -117,7 +117,17 @@ fn equal_programs_do_not_fail_in_any_of_many_steps() {
 }
 
 #[test]
-fn one_slow_step_of_many_fails_and_is_named() {
+fn a_run_whose_fault_was_not_made_is_left_out() {
+    let mut sim = crate::judge::testing::Sim::steady(200, 30);
+    let number = sim.inject(crate::scenario::FaultKind::Kill, "shop-1", 10.0, None);
+    assert_eq!(digest("a", &sim.record(), 0.99).unusable, None);
+    sim.refuse(number);
+    let why = digest("a", &sim.record(), 0.99).unusable;
+    assert_eq!(why.as_deref(), Some("its fault `kill shop-1` was not made"));
+}
+
+/// Two steps, of which the candidate is twice as slow in one.
+pub(in crate::judge) fn one_slow_step() -> Compared {
     let (base, cand) = simulated(3, 5, 100_000.0, 1.0, 0.02);
     let (base, mut cand) = (
         digests("a", base, &["x", "y"]),
@@ -126,7 +136,12 @@ fn one_slow_step_of_many_fails_and_is_named() {
     for run in &mut cand {
         run.parts[1].figure.value_us *= 2;
     }
-    let failed: Vec<_> = all_of(base, cand).verdicts;
+    all_of(base, cand)
+}
+
+#[test]
+fn one_slow_step_of_many_fails_and_is_named() {
+    let failed: Vec<_> = one_slow_step().verdicts;
     let failed: Vec<_> = failed
         .iter()
         .filter(|v| v.verdict == Ruling::Fail)

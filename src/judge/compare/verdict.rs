@@ -45,7 +45,9 @@ pub fn judge(
         verdict.missing = Some(more(runs, result.runs_needed, &above(result.limit)));
     }
     other_work(&mut verdict, baseline, candidate);
-    verdict.evidence.extend(rows(baseline, candidate, &result));
+    verdict
+        .evidence
+        .extend(rows(baseline, candidate, &result, expect));
     (verdict, Some(result))
 }
 
@@ -114,6 +116,7 @@ pub fn judge_errors(
     verdict.evidence = vec![
         row("baseline runs", list(baseline)),
         row("candidate runs", list(candidate)),
+        how_sure(baseline, candidate, expect),
     ];
     (verdict, Some(result))
 }
@@ -262,7 +265,26 @@ fn other_work(verdict: &mut Verdict, baseline: &[RunFigure], candidate: &[RunFig
     verdict.missing = Some("runs in which both sides answer the same requests".into());
 }
 
-fn rows(baseline: &[RunFigure], candidate: &[RunFigure], result: &Comparison) -> Vec<Evidence> {
+/// The interval itself is in the sentence.
+fn how_sure(
+    baseline: &[RunFigure],
+    candidate: &[RunFigure],
+    expect: &CompareExpectation,
+) -> Evidence {
+    crate::judge::sure::row(format!(
+        "{} interval, from whole runs drawn again and again, n = {} runs against {}",
+        sure(expect),
+        candidate.len(),
+        baseline.len()
+    ))
+}
+
+fn rows(
+    baseline: &[RunFigure],
+    candidate: &[RunFigure],
+    result: &Comparison,
+    expect: &CompareExpectation,
+) -> Vec<Evidence> {
     let list = |runs: &[RunFigure]| {
         let each = runs.iter().map(|r| words::micros(r.value_us));
         each.collect::<Vec<_>>().join(", ")
@@ -272,6 +294,7 @@ fn rows(baseline: &[RunFigure], candidate: &[RunFigure], result: &Comparison) ->
         row("candidate runs", list(candidate)),
         row("baseline against itself", above(1.0 + result.noise)),
         row("limit", above(result.limit)),
+        how_sure(baseline, candidate, expect),
     ]
 }
 

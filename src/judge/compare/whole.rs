@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::*;
-use crate::judge::{Evidence, Verdict};
+use crate::judge::grounds::{self, Grounds};
+use crate::judge::{Evidence, Verdict, words};
 
 /// Two sides compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,6 +85,9 @@ pub fn compare_sides(baseline: &Side, candidate: &Side, expect: &CompareExpectat
                 verdict.evidence.extend(runs.iter().cloned());
             }
             verdict.evidence.extend(left_out(&compared.excluded));
+            if verdict.verdict != Ruling::Pass {
+                grounds::add(&mut verdict, grounds_of(&compared, (&base, &cand)));
+            }
             compared.verdicts.push(verdict);
         }
         let (flow, step) = (flow.into(), step.into());
@@ -99,9 +103,40 @@ pub fn compare_sides(baseline: &Side, candidate: &Side, expect: &CompareExpectat
         verdict.because = "no run of either side can be used".into();
         verdict.missing = Some(format!("{RUNS} runs a side that ended as planned"));
         verdict.evidence = left_out(&compared.excluded);
+        grounds::add(&mut verdict, grounds_of(&compared, (&[], &[])));
         compared.verdicts.push(verdict);
     }
     compared
+}
+
+/// What a comparison that did not pass says besides its reason.
+fn grounds_of(compared: &Compared, (base, cand): (&[RunFigure], &[RunFigure])) -> Grounds {
+    let settings = &compared.settings;
+    let name = quantile_name(settings.quantile);
+    let felt = |side: &str, runs: &[RunFigure]| {
+        let sum = |of: fn(&RunFigure) -> u64| runs.iter().map(of).fold(0, u64::saturating_add);
+        let longest = runs.iter().map(|r| r.value_us).max().unwrap_or(0);
+        let (failed, ended) = (sum(|r| r.failed), sum(|r| r.ended));
+        format!(
+            "{side}: {} of {} failed, {name} {} in its slowest run",
+            words::percent(failed as f64 / ended.max(1) as f64),
+            words::counted(ended, "request"),
+            words::micros(longest)
+        )
+    };
+    let turn = match settings.interleaved {
+        true => "a machine that drifts (runs in turn), another machine, ",
+        false => "",
+    };
+    Grounds {
+        instances: "not told apart: steps are compared, over all instances".into(),
+        felt: format!("{}; {}", felt("candidate", cand), felt("baseline", base)),
+        excluded: format!(
+            "{turn}other traffic or faults, runs cut short or damaged, a generator at its limit; not excluded: load of \
+             others on this machine"
+        ),
+        place: grounds::in_runs(&[&compared.candidate[..], &compared.baseline].concat()),
+    }
 }
 
 fn names(side: &Side) -> Vec<String> {

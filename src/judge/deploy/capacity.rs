@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::rollouts::{Rollout, is_of};
-use crate::judge::timeline::Timeline;
-use crate::record::{InstanceState, Micros, View, What};
+use crate::judge::timeline::{Gap, Timeline};
+use crate::record::{InstanceState, Micros, What};
 
 /// More pods than allowed, for less than this, are two controllers that act beside each other: one makes a new pod
 /// before the other has ended the old one that it replaces.
 pub(super) const BRIEF: Micros = 2_000_000;
-/// After a gap the changes in between are told at once and in any order: for so long nothing is concluded from them.
-const CATCHING_UP: Micros = 1_000_000;
 
 /// The extremes of a rollout.
 #[derive(Debug, Clone, Default)]
@@ -22,42 +20,6 @@ pub(super) struct Capacity {
     pub fewest: Option<(u64, Micros, Vec<String>)>,
     /// The most pods at one time that were not ending, for longer than [`BRIEF`], and since when.
     pub most: Option<(u64, Micros)>,
-}
-
-/// A span without a view of pods or workloads.
-#[derive(Debug, Clone)]
-pub(super) struct Gap {
-    pub from: Micros,
-    pub to: Micros,
-    pub of: String,
-}
-
-/// The gaps in the views that this judge rests on.
-pub(super) fn gaps(timeline: &Timeline<'_>) -> Vec<Gap> {
-    let mut gaps: Vec<Gap> = Vec::new();
-    for event in &timeline.record.events {
-        let What::Watch(watch) = &event.what else {
-            continue;
-        };
-        if !["pods", "deployments", "statefulsets", "daemonsets"].contains(&&*watch.of) {
-            continue;
-        }
-        let open = gaps
-            .iter_mut()
-            .find(|g| g.of == watch.of && g.to == Micros::MAX);
-        match (watch.view, open) {
-            (View::Lost, None) => gaps.push(Gap {
-                from: event.at,
-                to: Micros::MAX,
-                of: watch.of.clone(),
-            }),
-            (View::Resumed | View::Relisted, Some(gap)) => {
-                gap.to = event.at.saturating_add(CATCHING_UP);
-            }
-            _ => {}
-        }
-    }
-    gaps
 }
 
 /// Counts the pods of a rollout until `until`.

@@ -19,7 +19,7 @@ pub(super) struct Cost {
     pub others: u64,
     /// Of `old` and `new`, on pods that no other fault had hit.
     pub apart: u64,
-    /// What a generator at its limit produces by itself: timeouts and its own errors.
+    /// What a generator at its limit produces by itself: timeouts.
     pub by_generator: u64,
     pub first_us: Option<Micros>,
     pub last_us: Option<Micros>,
@@ -51,12 +51,13 @@ pub(super) fn cost(
             if step.last_error_us.is_some_and(|last| last < from) {
                 continue;
             }
-            let failed = sum_where(step, Outcome::failed);
+            // For want of a descriptor or a port nothing was asked of the service.
+            let its = |o: Outcome| o.failed() && o != Outcome::Local;
+            let failed = sum_where(step, its);
             cost.failed = cost.failed.saturating_add(failed);
-            let unanswered = sum_where(step, |o| o.failed() && !o.answered());
+            let unanswered = sum_where(step, |o| its(o) && !o.answered());
             cost.unanswered = cost.unanswered.saturating_add(unanswered);
-            let own =
-                |o: Outcome| matches!(o, Outcome::Local | Outcome::Timeout | Outcome::Unfinished);
+            let own = |o: Outcome| matches!(o, Outcome::Timeout | Outcome::Unfinished);
             cost.by_generator = cost.by_generator.saturating_add(sum_where(step, own));
             for (name, counts) in &step.instances {
                 let ending = pods.old.get(name).is_some_and(|p| p.told_to_end.is_some());

@@ -3,8 +3,8 @@
 use super::rollouts::{Cause, Rollout, Told};
 use super::strategy::Strategy;
 use super::{Study, fact};
-use crate::judge::Evidence;
-use crate::judge::words::{count, list, micros};
+use crate::judge::words::{count, counted, list, micros};
+use crate::judge::{Evidence, sure};
 
 /// So many rollouts are told.
 const TOLD: usize = 5;
@@ -15,6 +15,9 @@ pub(super) fn evidence(studies: &[Study<'_>], subject: Option<usize>) -> Vec<Evi
     order.sort_by_key(|i| Some(*i) != subject);
     for index in order.iter().take(TOLD) {
         story(&studies[*index], &mut facts);
+    }
+    if let Some(first) = order.first() {
+        facts.push(how_sure(&studies[*first]));
     }
     if studies.len() > TOLD {
         let more = format!("{} rollouts", studies.len() - TOLD);
@@ -61,6 +64,19 @@ fn story(s: &Study<'_>, facts: &mut Vec<Evidence>) {
         let text = format!("the watch of {} was lost", gap.of);
         facts.push(fact("gap", text, Some(gap.from)));
     }
+}
+
+/// Requests are a sample; pods and times are counted as they were.
+fn how_sure(s: &Study<'_>) -> Evidence {
+    sure::row(format!(
+        "of failed requests {}; before it {}; pods and times counted from their watch, n = {}",
+        sure::share(s.cost.failed, s.cost.ended, "request"),
+        sure::share(s.background.failed, s.background.ended, "request"),
+        counted(
+            (s.rollout.pods.old.len() + s.rollout.pods.new.len()) as u64,
+            "pod"
+        )
+    ))
 }
 
 fn asked_by(s: &Study<'_>) -> String {

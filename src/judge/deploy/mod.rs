@@ -7,7 +7,7 @@ use super::bounds::{Excess, Losses, excess};
 use super::finding::Finding;
 use super::impact::tail;
 use super::injection::Injection;
-use super::timeline::micros as micros_of;
+use super::timeline::{Gap, PODS, gaps, micros as micros_of};
 use super::words::{count, counted, list, micros};
 use super::{Evidence, Verdict};
 use crate::record::Micros;
@@ -21,9 +21,9 @@ mod findings;
 mod rollouts;
 mod strategy;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use capacity::{Capacity, Gap};
+use capacity::Capacity;
 use cost::Cost;
 use rollouts::{Cause, Rollout};
 use strategy::Limits;
@@ -125,9 +125,10 @@ fn study<'a>(
     let hit: Vec<String> = others.iter().flat_map(|i| i.instances.clone()).collect();
     let first = analysis.injections.iter().map(|i| i.began_us);
     let first = first.chain([all[0].began_us]).min().unwrap_or(0);
-    let gaps: Vec<Gap> = capacity::gaps(timeline)
+    let views = [PODS, "deployments", "statefulsets", "daemonsets"];
+    let gaps: Vec<Gap> = gaps(timeline.record, &views)
         .into_iter()
-        .filter(|g| g.from < settled.min(watched_to) && g.to > rollout.began_us)
+        .filter(|g| g.touches(rollout.began_us, settled.min(watched_to)))
         .collect();
     Study {
         analysis,

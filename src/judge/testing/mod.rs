@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::record::{
     Ended, Event, FORMAT, FaultEvent, FaultStage, GeneratorSecond, Header, Host, InstanceEvent,
     InstanceState, Interval, Latency, Micros, Outcome, Record, RunPhase, StepHistograms,
-    StepSecond, TrafficSecond, UndoEvent, What,
+    StepSecond, TrafficSecond, UndoEvent, View, WatchEvent, What,
 };
 use crate::scenario::*;
 
@@ -75,7 +75,7 @@ impl Dice {
 }
 
 pub fn at(seconds: f64) -> Micros {
-    START + (seconds * 1e6).round() as Micros
+    (START as f64 + seconds * 1e6).round() as Micros
 }
 
 pub fn names() -> Vec<String> {
@@ -131,6 +131,19 @@ impl Sim {
             },
         );
         sim
+    }
+
+    /// A view is lost, and comes back.
+    pub fn blind(&mut self, of: &str, from: f64, back: Option<f64>) {
+        let told = [(Some(from), View::Lost), (back, View::Relisted)];
+        for (when, view) in told.into_iter().filter_map(|(t, view)| Some((t?, view))) {
+            let watch = WatchEvent {
+                of: of.into(),
+                view,
+                detail: String::new(),
+            };
+            self.push(at(when), What::Watch(watch));
+        }
     }
 
     pub fn push(&mut self, at: Micros, what: What) {
@@ -406,8 +419,19 @@ fn end(entry: StepEntry<'_>, request: &Request) {
         second.first_error_us = Some(second.first_error_us.map_or(ended_at, |f| f.min(ended_at)));
         second.last_error_us = second.last_error_us.max(Some(ended_at));
     }
-    // What was refused never reached an instance: nobody knows whom it was for.
-    if request.outcome == Outcome::Refused {
+    if request.outcome.answered() {
+        let status = if request.outcome == Outcome::Status {
+            503
+        } else {
+            200
+        };
+        *second.statuses.entry(status).or_default() += 1;
+        let service = histograms.service.get_or_insert_with(|| small(3));
+        service.record(request.latency.max(1)).unwrap();
+    }
+    // What was refused never reached an instance: nobody knows whom it was for. Nor is it known of an answer without a
+    // name, such as a proxy's own.
+    if request.outcome == Outcome::Refused || request.instance.is_empty() {
         return;
     }
     let counts = second
@@ -419,14 +443,6 @@ fn end(entry: StepEntry<'_>, request: &Request) {
     if request.outcome.answered() {
         counts.answered += 1;
         counts.first_us = Some(counts.first_us.map_or(request.due, |f| f.min(request.due)));
-        let status = if request.outcome == Outcome::Status {
-            503
-        } else {
-            200
-        };
-        *second.statuses.entry(status).or_default() += 1;
-        let service = histograms.service.get_or_insert_with(|| small(3));
-        service.record(request.latency.max(1)).unwrap();
         let own = histograms.instances.entry(request.instance.clone());
         own.or_insert_with(|| small(2))
             .record(request.latency.max(1))

@@ -103,6 +103,53 @@ fn lost_histograms_are_doubted_unless_they_change_nothing() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_lets_nothing_pass_and_only_seen_errors_fail() {
+    let mut sim = Sim::steady(200, 60)
+        .expect(expect_slo(errors_below(0.01)))
+        .expect(expect_recovery(10, 3));
+    sim.kill(20.0, 0.2, Some(4.0));
+    let mut record = sim.record();
+    let lost = "record.jsonl line 7: not an event: expected value at line 1 column 1";
+    let rulings = |record: &Record| {
+        judge(record)[..2]
+            .iter()
+            .map(|v| v.verdict)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rulings(&record), [Ruling::Pass; 2]);
+    record.damage = vec!["record.jsonl line 9, the last, is cut off".into()];
+    assert_eq!(rulings(&record), [Ruling::Pass; 2]);
+    record.damage = vec![lost.into()];
+    for verdict in &judge(&record)[..2] {
+        assert_ruling(verdict, Ruling::Inconclusive);
+        assert!(verdict.because.ends_with(lost), "{}", verdict.because);
+    }
+    // The line may have told of the replacement; of the errors it took nothing back.
+    let mut sim = Sim::steady(200, 60)
+        .expect(expect_slo(errors_below(0.01)))
+        .expect(expect_recovery(5, 3));
+    sim.kill(20.0, 10.0, None);
+    let mut record = sim.record();
+    assert_eq!(rulings(&record), [Ruling::Fail; 2]);
+    record.damage = vec![lost.into()];
+    assert_eq!(rulings(&record), [Ruling::Fail, Ruling::Inconclusive]);
+}
+
+#[test]
+fn what_no_fault_put_to_the_test_does_not_pass() {
+    let mut sim = Sim::steady(200, 60).expect(expect_slo(p99_below(250)));
+    let number = sim.inject(FaultKind::Kill, "shop-1", 20.0, None);
+    assert_ruling(&first(&sim), Ruling::Pass);
+    sim.refuse(number);
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"p99 was 14 ms, limit 250 ms, over 12,000 requests; but no fault was made: 1 injection could not be made (kill shop-1: keep-ready 100%)");
+    // Where another was made, the guard did as it was told.
+    sim.kill(30.0, 0.2, Some(4.0));
+    assert_ruling(&first(&sim), Ruling::Pass);
+}
+
+#[test]
 fn exit_codes_follow_the_worst_verdict() {
     let verdict = |ruling| Verdict {
         oracle: "slo".into(),

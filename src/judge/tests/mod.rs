@@ -6,6 +6,7 @@ use super::*;
 
 mod broken_records;
 mod generator_tests;
+mod grounds_tests;
 mod properties;
 mod recovery_tests;
 mod retirement_tests;

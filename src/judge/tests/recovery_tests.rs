@@ -342,6 +342,44 @@ fn seconds_without_requests_decide_nothing() {
 }
 
 #[test]
+fn a_change_that_a_lost_watch_told_late_or_never_fails_nothing() {
+    // Found out and replaced at once, but the balancer's set is told only 40 s later.
+    let mut sim = Sim::steady(200, 90).expect(expect_recovery(15, 3));
+    sim.inject(FaultKind::Kill, "shop-2", 30.0, None);
+    sim.push(at(30.0), instance("shop-2", "shop-2", InstanceState::Ended));
+    sim.change_on("shop-2", 30.0, 90.0, |r| r.instance = "shop-1".into());
+    sim.push(
+        at(34.0),
+        instance("shop-2-r1", "shop-2", InstanceState::Ready),
+    );
+    sim.unlist("shop-2", 70.5);
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Fail);
+    let mut blind = sim.clone();
+    blind.blind("endpointslices", 25.0, Some(70.0));
+    let verdict = first(&blind);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"the balancer listed the instance for 40.5 s after kill of shop-2 at 30 s, limit 30 s; but the watch of endpointslices was lost at 25 s, so that a change came late or not at all");
+    // One that was back in time hides nothing of the rest.
+    let mut seen = sim.clone();
+    seen.blind("endpointslices", 20.0, Some(22.0));
+    assert_ruling(&first(&seen), Ruling::Fail);
+    // Nor does anybody know of a replacement while the pods are not watched.
+    let mut gone = killed(3.0, None);
+    assert_ruling(&first(&gone), Ruling::Fail);
+    gone.blind("pods", 31.0, None);
+    let verdict = first(&gone);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    assert!(
+        verdict
+            .because
+            .contains("the watch of pods was lost at 31 s"),
+        "{}",
+        verdict.because
+    );
+}
+
+#[test]
 fn no_fault_and_refused_faults_are_inconclusive() {
     let mut sim = Sim::steady(200, 60).expect(expect_recovery(15, 3));
     let verdict = first(&sim);

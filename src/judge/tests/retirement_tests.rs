@@ -63,6 +63,29 @@ fn timeouts_after_a_graceful_stop_may_be_those_of_a_slow_generator_and_broken_co
 }
 
 #[test]
+fn a_proxy_that_answers_for_an_instance_that_does_not_drain_does_not_hide_it() {
+    let mut sim = stopped(8);
+    for request in &mut sim.requests {
+        if request.outcome == Outcome::Closed {
+            // 502, by the proxy, which names nobody.
+            request.fail(Outcome::Status, 5 * MS);
+            request.instance = String::new();
+        }
+    }
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Fail);
+    assert!(
+        verdict.because.contains("8 requests failed"),
+        "{}",
+        verdict.because
+    );
+    // What others answer with 503 is theirs.
+    let mut others = stopped(0);
+    others.change_on("shop-1", 30.1, 30.15, |r| r.fail(Outcome::Status, MS));
+    assert_ruling(&first(&others), Ruling::Pass);
+}
+
+#[test]
 fn a_graceful_stop_must_cost_nothing() {
     let verdict = first(&stopped(1));
     assert_ruling(&verdict, Ruling::Fail);

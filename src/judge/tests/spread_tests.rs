@@ -5,7 +5,7 @@ use crate::record::{InstanceState, Outcome, What};
 use crate::scenario::units::Ratio;
 use crate::scenario::*;
 
-fn expect_spread(over: SpreadOver) -> Expectation {
+pub(super) fn expect_spread(over: SpreadOver) -> Expectation {
     Expectation::Spread(SpreadExpectation {
         over,
         errors: Ratio::fraction(0.02),
@@ -15,7 +15,7 @@ fn expect_spread(over: SpreadOver) -> Expectation {
 
 /// 200 requests a second for 90 s; `shop-1`, `shop-2`, `shop-3` die at 20, 40 and 60 s, are refused for `cost` seconds
 /// and back 5 s later.
-fn each(cost: [f64; 3]) -> Sim {
+pub(super) fn each(cost: [f64; 3]) -> Sim {
     let mut sim = Sim::steady(200, 90).expect(expect_spread(SpreadOver::Instance));
     for (i, cost) in cost.into_iter().enumerate() {
         let (name, when) = (format!("shop-{}", i + 1), 20.0 * (i + 1) as f64);
@@ -95,6 +95,23 @@ fn too_few_requests_and_another_fault_at_the_same_time_are_inconclusive() {
     let verdict = first(&frozen);
     assert_ruling(&verdict, Ruling::Inconclusive);
     insta::assert_snapshot!(verdict.because, @"instance shop-2 cannot be lost: after kill of shop-2 at 40 s 266 of 2,200 requests failed (12.1%) within 10s, limit 2%; but freeze of shop-3 at 35 s was in force too");
+}
+
+#[test]
+fn a_loss_that_the_traffic_does_not_outlast_is_inconclusive() {
+    // Of the 10 s that are looked at after the last kill, 6 are there.
+    let mut sim = each([0.2, 0.2, 0.2]);
+    sim.scenario.traffic = vec![flow("browse", 200, 66)];
+    sim.requests.retain(|r| r.due < at(66.0));
+    sim.seconds = 66;
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"traffic ended 6 s after kill of shop-3 at 60 s, and what it costs is looked at for 10s");
+    // What is lost by then is lost.
+    sim.change_on("shop-3", 60.0, 64.0, |r| r.fail(Outcome::Refused, MS));
+    sim.change_on("shop-3-r1", 60.0, 66.0, |r| r.fail(Outcome::Refused, MS));
+    sim.change_on("shop-1", 60.2, 64.0, |r| r.fail(Outcome::Refused, MS));
+    assert_ruling(&first(&sim), Ruling::Fail);
 }
 
 #[test]

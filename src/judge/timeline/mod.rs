@@ -6,10 +6,12 @@ use crate::record::{
 };
 use crate::scenario::{Flow, Load};
 
+mod gaps;
 mod pace;
 mod slice;
 mod windows;
 
+pub use gaps::{ENDPOINTS, Gap, PODS, gaps};
 pub(crate) use slice::merge_into;
 pub use slice::{Slice, summary_of};
 pub use windows::{Window, WindowState, call, due_between, windows};

@@ -1,12 +1,12 @@
 //! Why it cannot be told whether too much was used.
 
 use super::series::{Sample, Series};
-use super::study::{Bound, Resource, bound};
+use super::study::{Bound, Resource, Study, bound};
 use super::{Case, not_recorded, sees_throttling};
 use crate::judge::finding::Finding;
-use crate::judge::timeline::micros as micros_of;
+use crate::judge::timeline::{self, PODS, micros as micros_of};
 use crate::judge::words::{list, micros};
-use crate::record::{Micros, View, What};
+use crate::record::Micros;
 use crate::scenario::Most;
 use crate::scenario::units::format_duration;
 
@@ -19,9 +19,9 @@ pub(super) fn first(case: &Case<'_>) -> Option<Finding> {
     unseen(case)
         .or_else(|| baseless(case))
         .or_else(|| short(case))
+        .or_else(|| unthrottled(case))
         .or_else(|| gaps(case))
         .or_else(|| coarse(case))
-        .or_else(|| unthrottled(case))
         .or_else(|| blind(case))
 }
 
@@ -86,16 +86,22 @@ fn short(case: &Case<'_>) -> Option<Finding> {
     })
 }
 
-/// A container that was not seen for a time in which it may have been above its bound.
+/// A container whose CPU, or memory, was not seen for a time in which it may have been above its bound.
 fn gaps(case: &Case<'_>) -> Option<Finding> {
-    let (series, (from, until)) = case.all.iter().find_map(|series| {
-        let lives = series.lives.iter();
-        let gap = { lives }.find_map(|life| gap(&series.samples, *life, case))?;
-        Some((series, gap))
+    // Who is not limited is not throttled, and who did not ask for it is told that it was not seen.
+    let asked = |s: &&Study<'_>| {
+        s.resource != Resource::Throttling
+            || (case.expected.throttled.is_some() && s.series.limits.cpu.is_some())
+    };
+    let (study, (from, until)) = { case.studies.iter() }.filter(asked).find_map(|study| {
+        let lives = study.series.lives.iter();
+        let gap = { lives }.find_map(|life| gap(study, *life, case))?;
+        Some((study, gap))
     })?;
     let because = format!(
-        "what {} used was not seen for {} from {} on",
-        series.name(),
+        "the {} of {} was not seen for {} from {} on",
+        study.resource.name(),
+        study.series.name(),
         micros(until - from),
         case.analysis.when(from)
     );
@@ -103,18 +109,18 @@ fn gaps(case: &Case<'_>) -> Option<Finding> {
 }
 
 /// The first time, long enough to matter, in which a container ran and was not sampled.
-fn gap(samples: &[Sample], life: (Micros, Micros), case: &Case<'_>) -> Option<(Micros, Micros)> {
+fn gap(study: &Study<'_>, life: (Micros, Micros), case: &Case<'_>) -> Option<(Micros, Micros)> {
     let allowed = micros_of(case.expected.lasts);
     let edge = allowed.max(EDGE);
     let (begin, end) = life;
     if end - begin <= edge {
         return None;
     }
-    let telling = |s: &&Sample| s.used.cpu.is_some() || s.used.memory.is_some();
+    let telling = |s: &&Sample| study.resource.of(s).is_some();
     let mut seen = 0;
     let mut at = begin;
     let mut first = true;
-    for sample in samples.iter().filter(telling) {
+    for sample in study.series.samples.iter().filter(telling) {
         let (from, to) = (sample.from.max(begin), sample.to.min(end));
         if to <= from {
             continue;
@@ -166,21 +172,10 @@ fn unthrottled(case: &Case<'_>) -> Option<Finding> {
 
 /// A time without a view of the pods, in which one may have been killed for its memory unseen.
 fn blind(case: &Case<'_>) -> Option<Finding> {
-    let events = case.analysis.timeline.record.events.iter();
-    let mut views = { events }
-        .filter(|e| e.at < case.span.1)
-        .filter_map(|e| match &e.what {
-            What::Watch(watch) if watch.of == "pods" => Some((e.at, watch.view)),
-            _ => None,
-        })
-        .peekable();
-    while let Some((at, view)) = views.next() {
-        let told_all = views.peek().is_some_and(|(_, next)| *next == View::Resumed);
-        if view == View::Lost && !told_all && at >= case.span.0 {
-            let at = case.analysis.when(at);
-            let because = format!("the pods were not watched for a time from {at} on");
-            return Some(Finding::unclear(because, "a run without such a gap"));
-        }
-    }
-    None
+    let (from, until) = case.span;
+    let mut gaps = timeline::gaps(case.analysis.timeline.record, &[PODS]).into_iter();
+    let gap = gaps.find(|gap| !gap.told_late && gap.touches(from, until))?;
+    let at = case.analysis.when(gap.from);
+    let because = format!("the pods were not watched for a time from {at} on");
+    Some(Finding::unclear(because, "a run without such a gap"))
 }

@@ -4,7 +4,7 @@
 use super::analysis::Analysis;
 use super::finding::Finding;
 use super::words::{bytes, counted, list, micros, percent};
-use super::{Evidence, Verdict};
+use super::{Evidence, Verdict, sure};
 use crate::observe::USAGE_NOT_RECORDED;
 use crate::record::{Incident, Micros, What};
 use crate::scenario::UsageExpectation;
@@ -14,7 +14,7 @@ mod doubts;
 mod series;
 mod study;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use series::Series;
 use study::{Above, Resource, Study};
@@ -212,14 +212,13 @@ fn rows(case: &Case<'_>) -> Vec<Evidence> {
     }
     let samples: usize = case.all.iter().map(|s| s.samples.len()).sum();
     let widest = case.studies.iter().filter_map(Study::widest).max();
-    if let Some(widest) = widest {
-        let text = format!(
-            "{}, each a mean over {} at most",
-            counted(samples as u64, "sample"),
-            micros(widest)
-        );
-        rows.push(fact("samples", text, None));
-    }
+    let mean = widest.map_or(String::new(), |widest| {
+        format!(", each a mean over {} at most", micros(widest))
+    });
+    rows.push(sure::row(format!(
+        "measured, not estimated, n = {}{mean}",
+        counted(samples as u64, "sample")
+    )));
     rows
 }
 

@@ -81,6 +81,12 @@ fn run(
     sim
 }
 
+/// Three minutes, in which the pod is above its bound for forty seconds.
+pub(in crate::judge) fn busy() -> Sim {
+    let cpu = |t| if t > 60 && t <= 100 { 950 } else { 100 };
+    run(usual(), limits(), cpu, small)
+}
+
 fn verdict(sim: &Sim) -> Verdict {
     let verdicts = crate::judge::judge(&sim.record());
     { verdicts.into_iter() }
@@ -107,12 +113,7 @@ fn small(_: u64) -> u64 {
 
 #[test]
 fn cpu_above_its_bound_for_long_enough_fails_and_for_less_does_not() {
-    let busy = run(
-        usual(),
-        limits(),
-        |t| if t > 60 && t <= 100 { 950 } else { 100 },
-        small,
-    );
+    let busy = busy();
     let words = [
         "container web of shop-1 used up to 950m of CPU, 95% of its limit of 1000m",
         "above 90% of limit for 40 s from 60 s on (4 samples)",
@@ -340,7 +341,7 @@ fn what_was_not_seen_is_inconclusive() {
     judged(
         &other,
         Ruling::Inconclusive,
-        &["what container web of shop-2 used was not seen for 3 min"],
+        &["the CPU of container web of shop-2 was not seen for 3 min"],
     );
     let mut blind = whole.clone();
     for (when, view) in [(70.0, View::Lost), (75.0, View::Relisted)] {
@@ -355,6 +356,28 @@ fn what_was_not_seen_is_inconclusive() {
         &blind,
         Ruling::Inconclusive,
         &["the pods were not watched for a time from 70 s on"],
+    );
+    // Lost before traffic, and back only in the middle of it.
+    let mut early = whole.clone();
+    early.blind("pods", -1.0, Some(40.0));
+    judged(&early, Ruling::Inconclusive, &["the pods were not watched"]);
+    let mut before = whole.clone();
+    before.blind("pods", -1.8, Some(-1.2));
+    judged(&before, Ruling::Pass, &[]);
+    // Memory alone was seen, of what has a bound on both.
+    let mut half = whole.clone();
+    for event in &mut half.events {
+        if let What::Object(object) = &mut event.what
+            && object.object == "PodUsage"
+        {
+            let used = &mut object.facts.get_mut("containers").unwrap()["web"];
+            used.as_object_mut().unwrap().remove("cpu");
+        }
+    }
+    judged(
+        &half,
+        Ruling::Inconclusive,
+        &["the CPU of container web of shop-1 was not seen for 3 min"],
     );
     let asked = UsageExpectation {
         throttled: Some(Ratio::fraction(0.05)),

@@ -6,7 +6,7 @@ use super::*;
 use crate::judge::balance::share::{Epoch, units_needed};
 use crate::judge::balance::sim::{Dice, at, names};
 use crate::platform::Undo;
-use crate::record::{FaultEvent, FaultStage, InstanceState, UndoEvent, What};
+use crate::record::{FaultEvent, FaultStage, InstanceState, UndoEvent, View, WatchEvent, What};
 use crate::scenario::ConnectionMode::PerRequest;
 
 fn drawn(weights: &[f64], n: u64, seed: u64) -> Epoch {
@@ -74,6 +74,122 @@ fn every_uneven_balancer_is_caught_at_the_default_size() {
             assert_eq!(shares.ruling, Ruling::Fail, "{weights:?}, seed {seed}");
         }
     }
+}
+
+/// A fair minute over three instances.
+fn fair() -> Sim {
+    let mut sim = Sim::new(3, PerRequest, 1);
+    sim.run(60, 100, 1, Sim::random);
+    sim
+}
+
+fn uniform(sim: &Sim) -> crate::judge::Verdict {
+    crate::judge::balance::judge(&sim.record, &BalanceExpectation::default())
+}
+
+#[test]
+fn an_instance_that_does_not_give_its_name_is_not_starved() {
+    let mut sim = fair();
+    for step in sim
+        .record
+        .intervals
+        .iter_mut()
+        .flat_map(|i| &mut i.second.steps)
+    {
+        step.instances.remove("shop-3");
+    }
+    let verdict = uniform(&sim);
+    assert_eq!(verdict.verdict, Ruling::Inconclusive, "{}", verdict.because);
+    assert!(
+        verdict.because.contains("more named no instance"),
+        "{}",
+        verdict.because
+    );
+    // Without those answers it got nothing for certain.
+    for step in sim
+        .record
+        .intervals
+        .iter_mut()
+        .flat_map(|i| &mut i.second.steps)
+    {
+        step.connections = step.instances.values().map(|i| i.connections).sum();
+    }
+    assert_eq!(uniform(&sim).verdict, Ruling::Fail);
+    // A few of nobody's change nothing, many could all be one's.
+    for (more, ruling) in [(1, Ruling::Pass), (30, Ruling::Inconclusive)] {
+        let mut sim = fair();
+        for step in sim
+            .record
+            .intervals
+            .iter_mut()
+            .flat_map(|i| &mut i.second.steps)
+        {
+            step.connections += more;
+        }
+        let verdict = uniform(&sim);
+        assert_eq!(verdict.verdict, ruling, "{more}: {}", verdict.because);
+    }
+}
+
+#[test]
+fn a_time_in_which_the_set_was_not_watched_tells_nothing() {
+    // shop-3 leaves for 20 s, and nobody sees it.
+    let away = |seen: bool| {
+        let mut sim = Sim::new(3, PerRequest, 1);
+        sim.run(20, 100, 1, Sim::random);
+        sim.set = names(2);
+        sim.run(20, 100, 1, Sim::random);
+        sim.set = names(3);
+        sim.run(20, 100, 1, Sim::random);
+        for (when, view) in [(20, View::Lost), (40, View::Relisted)] {
+            let watch = WatchEvent {
+                of: "endpointslices".into(),
+                view,
+                detail: String::new(),
+            };
+            if !seen {
+                sim.event(at(when), What::Watch(watch));
+            }
+        }
+        uniform(&sim)
+    };
+    assert_eq!(away(true).verdict, Ruling::Fail);
+    let verdict = away(false);
+    assert_eq!(verdict.verdict, Ruling::Pass, "{}", verdict.because);
+    let row = verdict.evidence.iter().find(|e| e.what == "left out");
+    assert!(row.unwrap().value.contains("while nobody watched it"));
+}
+
+#[test]
+fn a_dead_instance_is_not_kept_for_a_view_that_was_lost() {
+    let listed = |seen: bool| {
+        let mut sim = Sim::new(3, PerRequest, 1);
+        sim.run(10, 100, 1, Sim::random);
+        sim.state(at(10), "shop-3", "shop-3", InstanceState::Ended);
+        sim.set = names(2);
+        sim.run(50, 100, 1, Sim::random);
+        sim.endpoints(at(50), &names(2));
+        for (when, view) in [(9, View::Lost), (50, View::Relisted)] {
+            let watch = WatchEvent {
+                of: "endpointslices".into(),
+                view,
+                detail: String::new(),
+            };
+            if !seen {
+                sim.event(at(when), What::Watch(watch));
+            }
+        }
+        sim.record.events.sort_by_key(|e| e.at);
+        uniform(&sim)
+    };
+    let verdict = listed(true);
+    assert!(
+        verdict.because.contains("keeps a dead instance"),
+        "{}",
+        verdict.because
+    );
+    let verdict = listed(false);
+    assert_ne!(verdict.verdict, Ruling::Fail, "{}", verdict.because);
 }
 
 #[test]
