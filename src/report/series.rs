@@ -61,9 +61,27 @@ pub(super) fn seconds(at: Micros, zero: Micros) -> f64 {
 
 /// The run in at most [`MAX_POINTS`] points.
 pub(super) fn points(record: &Record, zero: Micros) -> Vec<Point> {
-    let merged = record.intervals.len().div_ceil(MAX_POINTS).max(1);
-    let groups = record.intervals.chunks(merged);
-    groups.map(|group| point(group, zero)).collect()
+    let all = &record.intervals;
+    let merged = all.len().div_ceil(MAX_POINTS).max(1);
+    let mut groups: Vec<&[Interval]> = all.chunks(merged).collect();
+    if let [.., before, last] = &mut groups[..]
+        && is_rest(before, last)
+    {
+        *before = &all[all.len() - before.len() - last.len()..];
+        groups.pop();
+    }
+    groups.into_iter().map(|group| point(group, zero)).collect()
+}
+
+/// Whether the last part of the run is so short that a request or two in it would be drawn as a high rate.
+fn is_rest(before: &[Interval], last: &[Interval]) -> bool {
+    match (before.last(), last) {
+        (Some(before), [rest]) => {
+            let (start, end) = (rest.second.start_us, rest.second.end_us);
+            before.second.end_us == start && end.saturating_sub(start) < 500_000
+        }
+        _ => false,
+    }
 }
 
 fn point(group: &[Interval], zero: Micros) -> Point {

@@ -77,6 +77,27 @@ fn missing_seconds_are_a_gap_and_not_a_line() {
 }
 
 #[test]
+fn a_request_that_ends_just_after_the_last_second_is_no_high_rate() {
+    let mut run = fixture::kill();
+    let usual = highest_rate(&run);
+    let mut rest = run.record.intervals.last().unwrap().clone();
+    rest.second.start_us = rest.second.end_us;
+    rest.second.end_us += 5_000;
+    run.record.intervals.push(rest);
+    run.summary.traffic_end_us += 5_000;
+    // The last second has twice its requests now, and not two hundred times.
+    let highest = highest_rate(&run);
+    assert!(highest < 2.1 * usual, "{highest} of {usual}");
+}
+
+fn highest_rate(run: &fixture::Run) -> f64 {
+    let charts = all(&run.judged());
+    let chart = charts.iter().find(|c| c.id == "per-instance").unwrap();
+    let values = chart.series.iter().flat_map(|s| &s.points);
+    values.filter_map(|p| p.1).fold(0.0, f64::max)
+}
+
+#[test]
 fn more_instances_than_colours_are_put_together() {
     let mut run = fixture::kill();
     for (i, interval) in run.record.intervals.iter_mut().enumerate() {
