@@ -113,7 +113,7 @@ pub struct Known {
     pub node: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its containers, in their order.
+    /// Its containers, the one that is meant where none is named first.
     pub containers: Vec<String>,
     /// What the node's runtime calls those that were started, with their names here.
     ids: Vec<(String, String)>,
@@ -321,10 +321,14 @@ fn state_of(pod: &Pod) -> InstanceState {
     }
 }
 
-fn containers_of(pod: &Pod) -> Vec<String> {
-    let spec = pod.spec.as_ref();
-    spec.map(|s| s.containers.iter().map(|c| c.name.clone()).collect())
-        .unwrap_or_default()
+/// The containers; a mesh may have put its proxy first, and then says which is meant as it does for kubectl.
+pub(super) fn containers_of(pod: &Pod) -> Vec<String> {
+    let containers = pod.spec.iter().flat_map(|s| &s.containers);
+    let mut names: Vec<String> = containers.map(|c| c.name.clone()).collect();
+    let annotations = pod.metadata.annotations.as_ref();
+    let meant = annotations.and_then(|a| a.get("kubectl.kubernetes.io/default-container"));
+    names.sort_by_key(|name| Some(name) != meant);
+    names
 }
 
 /// What the runtime calls the pod's containers (`containerd://ID`), with their names.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exec::{Exec, outcome};
 use super::faults::{Faults, Victim};
+use super::pods::containers_of;
 use crate::platform::PlatformError;
 use crate::record::{Level, Sink};
 use crate::scenario::{FaultKind, StressPlace};
@@ -163,8 +164,8 @@ impl Faults {
         }
         let doing = format!("read pod {pod}");
         let found = self.cluster.call(&doing, self.pods().get(pod)).await?;
-        let containers = found.spec.map(|s| s.containers).unwrap_or_default();
-        let names: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
+        let containers = containers_of(&found);
+        let names: Vec<&str> = containers.iter().map(String::as_str).collect();
         let container = match place.container.as_deref() {
             Some(name) if !names.contains(&name) => {
                 return Err(PlatformError::Unsupported(format!(

@@ -56,7 +56,7 @@ pub enum FaultKind {
     },
     /// Signals the first process of a container, from inside it.
     ContainerKill {
-        /// Which container; the pod's first when absent.
+        /// Which container; the pod's default one, or first, when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         container: Option<String>,
         /// Name of the signal, without SIG.
@@ -148,7 +148,7 @@ pub enum FaultKind {
         offset: Duration,
         /// It is in the past, not in the future.
         behind: bool,
-        /// In which container; the pod's first when absent.
+        /// In which container; the pod's default one, or first, when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         container: Option<String>,
     },
@@ -165,7 +165,7 @@ pub enum FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StressPlace {
-    /// Which container; the pod's first when absent.
+    /// Which container; the pod's default one, or first, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// Image of the ephemeral container, where the pod's own has no squall.
@@ -205,7 +205,7 @@ pub struct IoFiles {
     pub path: Option<String>,
     /// The share of calls, in whole percent.
     pub share: Ratio,
-    /// In which container; the pod's first when absent.
+    /// In which container; the pod's default one, or first, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
 }

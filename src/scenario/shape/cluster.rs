@@ -74,7 +74,7 @@ pub(super) static CONTAINER_KILL: Object = with!(
     Field::of(
         "container",
         Scalar::Name,
-        "Which container; the pod's first when absent."
+        "Which container; the pod's default one, or first, when absent."
     ),
     Field::of(
         "signal",
@@ -122,7 +122,7 @@ pub(super) static BAD_ROLLOUT: Object = with!(
 pub(super) const CONTAINER: Field = Field::of(
     "container",
     Scalar::Name,
-    "In which container; the pod's first when absent.",
+    "In which container; the pod's default one, or first, when absent.",
 );
 const STRESS_IMAGE: Field = Field::of(
     "image",

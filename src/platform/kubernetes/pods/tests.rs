@@ -206,3 +206,17 @@ fn a_container_is_found_by_what_the_runtime_calls_it_now() {
         .into()
     );
 }
+
+#[test]
+fn the_container_that_is_meant_where_none_is_named_comes_first() {
+    let mut with_proxy = pod("a", true);
+    with_proxy["spec"]["containers"] =
+        json!([{"name": "proxy"}, {"name": "log"}, {"name": "shop"}]);
+    assert_eq!(
+        containers_of(&read(with_proxy.clone())),
+        ["proxy", "log", "shop"]
+    );
+    with_proxy["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/default-container": "shop"});
+    assert_eq!(containers_of(&read(with_proxy)), ["shop", "proxy", "log"]);
+}
