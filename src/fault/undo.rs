@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Ledger, LedgerError, Pending};
 use crate::platform::{PlatformError, Undo};
 
-/// So many attempts to undo, with these waits between them.
-const UNDO_WAITS: [Duration; 3] = [
-    Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_millis(800),
-];
+/// So many attempts to undo, with these waits in milliseconds before them.
+const UNDO_WAITS: [u64; 6] = [0, 200, 800, 2000, 4000, 8000];
+/// The attempts after these are for what stays when squall is gone, where an API server may be back in a moment.
+const AT_LEAST: usize = 3;
+/// They are not begun later than this.
+const LONGEST: Duration = Duration::from_secs(45);
 
 /// An undo that did not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +38,17 @@ impl std::fmt::Display for UndoFailure {
 }
 
 /// A few attempts, each bounded in time; the error of the last.
-pub(super) async fn undo_with_retries<F>(
-    limit: Duration,
-    attempt: impl Fn() -> F,
-) -> Result<(), String>
+pub(super) async fn undo_with_retries<F>(undo: &Undo, attempt: impl Fn() -> F) -> Result<(), String>
 where
     F: Future<Output = Result<(), PlatformError>>,
 {
+    let (began, limit) = (Instant::now(), undo.patience());
     let mut error = String::new();
-    for wait in UNDO_WAITS {
-        sleep(wait).await;
+    for (n, wait) in UNDO_WAITS.into_iter().enumerate() {
+        if n >= AT_LEAST && (!undo.outlives_run() || began.elapsed() >= LONGEST) {
+            break;
+        }
+        sleep(Duration::from_millis(wait)).await;
         error = match timeout(limit, attempt()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(e)) => e.to_string(),
@@ -79,7 +80,7 @@ pub async fn undo_ledger(
         ..Default::default()
     };
     for pending in ledger.pending().into_iter().rev() {
-        let result = undo_with_retries(pending.undo.patience(), || undo(&pending.undo)).await;
+        let result = undo_with_retries(&pending.undo, || undo(&pending.undo)).await;
         // What was done counts, also where the ledger's disk is full: it may be done again, nothing is lost.
         let _ = ledger.settle(pending.id, result.as_ref().copied().map_err(|e| e.as_str()));
         match result {

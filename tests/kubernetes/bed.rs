@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use squall::platform::kubernetes::UNDO_ANNOTATION;
 
 /// A container that serves HTTP on 8080 and ends at SIGTERM.
 pub const SERVE: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; trap 'exit 0' TERM; \
@@ -108,6 +109,10 @@ impl Bed {
             }
             if node["spec"]["unschedulable"] == true {
                 self.kubectl(&["uncordon", name]);
+            }
+            if !node["metadata"]["annotations"][UNDO_ANNOTATION].is_null() {
+                let gone = format!("{UNDO_ANNOTATION}-");
+                self.kubectl(&["annotate", "node", name, &gone]);
             }
         }
     }

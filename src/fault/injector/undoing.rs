@@ -90,7 +90,7 @@ impl Injector {
                 let event = What::Undo(event(injection, &undo, None, None));
                 let _ = timeout(RECORD_LIMIT, sink.emit_durable(event)).await;
             }
-            let result = undo_with_retries(undo.patience(), || async {
+            let result = undo_with_retries(&undo, || async {
                 let undone = AssertUnwindSafe(platform.undo(&undo)).catch_unwind();
                 let panicked = |_| Err(PlatformError::Failed("it panicked".into()));
                 undone.await.unwrap_or_else(panicked)

@@ -114,3 +114,26 @@ async fn a_workload_is_restarted_once_however_many_of_its_instances_are_picked()
     assert_eq!(rig.calls(), ["1 rollout-restart a"]);
     assert_eq!(rig.events()[1], "1 injected rollout-restart a,b,c");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_would_stay_without_squall_is_undone_with_more_patience() {
+    // An API server that is restarted is back within some seconds.
+    let back = [("node-1", Mood::FailsTimes(5)), ("b", Mood::Fails)];
+    let setup = Setup {
+        undo: BTreeMap::from(back),
+        ..Default::default()
+    };
+    let specs = vec![
+        on("a", FaultKind::Cordon, 1, None),
+        on("b", FaultKind::Freeze, 1, None),
+    ];
+    let mut rig = Rig::new(specs, setup);
+    rig.run(10).await;
+    let left = rig.undo_all().await;
+    let left: Vec<_> = left.iter().map(|f| f.undo.instance()).collect();
+    assert_eq!(left, ["b"]);
+    let tried = |name: &str| rig.calls().iter().filter(|c| c.ends_with(name)).count();
+    assert_eq!((tried("undo node-1"), tried("undo b")), (6, 3));
+    assert_eq!(rig.start.elapsed().as_secs(), 1 + 15);
+    assert_eq!(rig.pending(), ["b"]);
+}
