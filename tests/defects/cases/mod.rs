@@ -12,6 +12,7 @@ mod losses;
 mod recoveries;
 mod rollouts;
 mod services;
+mod usages;
 
 /// All of them.
 pub fn all() -> Vec<Case> {
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
     all.extend(autoscalers::cases());
     all.extend(losses::cases());
     all.extend(clusters::cases());
+    all.extend(usages::cases());
     all.extend(generator::cases());
     all.extend(healthy::cases());
     all

@@ -96,9 +96,16 @@ impl Instance {
     /// Memory in use.
     pub fn memory(&self) -> u64 {
         match self.service.leak {
-            Some(leak) => leak.base + leak.bytes * self.handled,
+            Some(leak) => leak.base + self.leaked(),
             None => 64 << 20,
         }
+    }
+
+    /// Memory that was not given back.
+    pub fn leaked(&self) -> u64 {
+        self.service
+            .leak
+            .map_or(0, |leak| leak.bytes * self.handled)
     }
 
     /// How long a request that comes now waits for a worker.

@@ -9,6 +9,7 @@ use squall::scenario::Target;
 use super::cast::Instance;
 use super::client::{Client, Fate, Request, arrivals, micros};
 use super::injections::Injections;
+use super::kubelet::Meters;
 use super::monitor::Monitor;
 use super::recorder::Recorder;
 use super::workload::Rolling;
@@ -78,6 +79,7 @@ pub struct Engine<'a> {
     pub replicas: usize,
     pub rolling: Rolling,
     pub monitor: Monitor,
+    pub meters: Meters,
 }
 
 impl<'a> Engine<'a> {
@@ -112,6 +114,7 @@ impl<'a> Engine<'a> {
             replicas: instances(&world.scenario.target),
             rolling: Rolling::default(),
             monitor: Monitor::default(),
+            meters: Meters::new(),
             dice,
         }
     }
@@ -283,6 +286,10 @@ impl<'a> Engine<'a> {
                 memory_bytes: self.cast[one].memory(),
             };
             self.recorder.event(self.now, usage);
+            self.use_up(one);
+            if self.cast[one].dead {
+                continue;
+            }
             let instance = &mut self.cast[one];
             if instance
                 .service

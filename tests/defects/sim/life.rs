@@ -1,6 +1,6 @@
 //! The life of instances: starts, ends, and what the balancer is told of it.
 
-use squall::record::{InstanceState, What};
+use squall::record::{InstanceState, ObjectChange, What};
 use squall::scenario::Target;
 
 use super::cast::Instance;
@@ -18,6 +18,7 @@ impl Engine<'_> {
         self.cast[one].followed = true;
         self.cast[one].ready = true;
         self.tell(one, InstanceState::Started, 0);
+        self.tell_pod(one, ObjectChange::Present);
         self.tell(one, InstanceState::Ready, S);
         self.listed.push(one);
         self.now = S;
@@ -61,6 +62,7 @@ impl Engine<'_> {
     pub fn start_in(&mut self, slot: usize) {
         let one = self.enter(slot);
         self.tell(one, InstanceState::Started, 0);
+        self.tell_pod(one, ObjectChange::Changed);
         let service = &self.cast[one].service;
         let ready = service.says_ready_us.unwrap_or(service.start_us);
         // Probes come every quarter of a second.
@@ -160,6 +162,7 @@ impl Engine<'_> {
         self.again(one, true);
         let notices = self.world.balancer.notices_us;
         self.tell(one, InstanceState::Ended, notices);
+        self.tell_pod(one, ObjectChange::Deleted);
         if !told {
             self.change_set(one, false, notices);
         }

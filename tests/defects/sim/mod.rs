@@ -15,6 +15,7 @@ mod clock;
 mod dice;
 mod engine;
 mod injections;
+mod kubelet;
 mod life;
 mod monitor;
 mod recorder;
@@ -23,6 +24,7 @@ mod workload;
 
 pub use clock::{MS, Micros, S, seconds};
 pub use dice::Dice;
+pub use kubelet::{Burst, Container};
 pub use monitor::{Alarm, DOWN};
 pub use recorder::write_and_read;
 pub use workload::Deployment;
@@ -52,6 +54,8 @@ pub struct World {
     pub rollout: Option<(f64, f64)>,
     /// What makes the instances, in a cluster.
     pub deployment: Option<Deployment>,
+    /// What pods may use, and use, where somebody looks at it.
+    pub container: Option<Container>,
     /// The node of each place, where there are nodes.
     pub nodes: Vec<usize>,
     /// Monitoring, where somebody looks at it.
@@ -240,6 +244,8 @@ pub struct Truth {
     pub failed: BTreeMap<Option<String>, u64>,
     /// Requests that ended.
     pub ended: u64,
+    /// When each instance began to use more than usual.
+    pub bursts: BTreeMap<String, Micros>,
     /// Connections made to each instance.
     pub connections: BTreeMap<String, u64>,
 }
@@ -277,6 +283,7 @@ pub fn healthy(scenario: Scenario, seed: u64) -> World {
         crashes: Vec::new(),
         rollout: None,
         deployment: None,
+        container: None,
         nodes: Vec::new(),
         alarm: None,
     }
