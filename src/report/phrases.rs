@@ -43,8 +43,10 @@ pub(super) fn tally(verdicts: &[crate::judge::Verdict]) -> String {
     } else {
         "expectations"
     };
+    if crate::judge::nothing_expected(verdicts) {
+        return "the scenario expects nothing, so nothing was judged".into();
+    }
     match (all, failed, unsure) {
-        (0, _, _) => "the scenario expects nothing, so nothing was judged".into(),
         (1, 0, 0) => "the one expectation holds".into(),
         (_, 0, 0) => format!("all {all} expectations hold"),
         (_, 0, _) => format!("{unsure} of {all} {noun} could not be told"),

@@ -100,3 +100,21 @@ fn notes_hold_what_is_wrong_with_the_record() {
         "{notes:?}"
     );
 }
+
+#[test]
+fn where_nothing_was_expected_nothing_was_judged() {
+    let record = Sim::steady(200, 20).record();
+    let verdicts = judge(&record);
+    let ended = summarize(&record).ended;
+    assert_eq!(verdicts.len(), 1, "the generator");
+    assert_eq!(overall(&verdicts, ended.as_ref()), None);
+    assert_eq!(exit_code(&verdicts, ended.as_ref()), 0);
+    // What is known to be doubtful is said all the same.
+    let mut late = Sim::steady(200, 20);
+    late.generator.lag_p99_us = 900 * MS;
+    let verdicts = judge(&late.record());
+    assert_eq!(
+        overall(&verdicts, ended.as_ref()),
+        Some(Ruling::Inconclusive)
+    );
+}

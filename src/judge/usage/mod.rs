@@ -1,6 +1,8 @@
 //! `usage`: no instance uses more of its machine than it should: CPU and memory of each container against its limits,
 //! its requests or an amount, throttling, and kills for memory.
 
+use std::collections::BTreeSet;
+
 use super::analysis::Analysis;
 use super::finding::Finding;
 use super::words::{bytes, counted, list, micros, percent};
@@ -58,11 +60,10 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &UsageExpectation) -> Ver
         all: &all,
         studies: studies.collect(),
     };
-    let (failures, mut evidence) = failures(&case);
-    let mut finding = match failures.as_slice() {
-        [] => doubts::first(&case).unwrap_or_else(|| Finding::pass(passed(&case))),
-        [one] => Finding::fail(one.clone()),
-        [first, rest @ ..] => Finding::fail(format!("{first}; {} more", rest.len())),
+    let mut evidence = failures(&case);
+    let mut finding = match failed(&evidence) {
+        None => doubts::first(&case).unwrap_or_else(|| Finding::pass(passed(&case))),
+        Some(because) => Finding::fail(because),
     };
     finding.doubt(analysis);
     evidence.extend(rows(&case));
@@ -76,8 +77,21 @@ pub(super) fn judge(analysis: &Analysis<'_>, expected: &UsageExpectation) -> Ver
     }
 }
 
-/// What speaks against it, in words, and as evidence; worst first.
-fn failures(case: &Case<'_>) -> (Vec<String>, Vec<Evidence>) {
+/// The reason for a FAIL: the worst of each kind, since who mends the first must know of the second; `None` without any.
+fn failed(failures: &[Evidence]) -> Option<String> {
+    let mut kinds = BTreeSet::new();
+    let first = failures.iter().filter(|row| kinds.insert(&row.what));
+    let first: Vec<&str> = first.map(|row| row.value.as_str()).collect();
+    let text = first.join("; also: ");
+    match failures.len() - first.len() {
+        _ if first.is_empty() => None,
+        0 => Some(text),
+        more => Some(format!("{text}; {more} more")),
+    }
+}
+
+/// What speaks against it; worst first.
+fn failures(case: &Case<'_>) -> Vec<Evidence> {
     let mut found = Vec::new();
     let kills = kills(case);
     if kills.len() > case.expected.oom_kills as usize {
@@ -93,7 +107,7 @@ fn failures(case: &Case<'_>) -> (Vec<String>, Vec<Evidence>) {
         let what = study.resource.name();
         found.push(fact(what, too_much(case, study, &above), Some(above.from)));
     }
-    (found.iter().map(|row| row.value.clone()).collect(), found)
+    found
 }
 
 /// Containers that were killed for their memory.

@@ -234,6 +234,22 @@ fn throttling_fails_where_it_is_seen() {
 }
 
 #[test]
+fn each_kind_of_failure_is_told_and_the_rest_counted() {
+    let mut sim = busy();
+    runs(&mut sim, "shop-2", &limits());
+    for t in (0..180).step_by(10) {
+        let used = json!({"cpu": "990m", "memory": if t == 90 { "62Mi" } else { "30Mi" }});
+        sample(&mut sim, "shop-2", t as f64, 10.0, used);
+    }
+    let words = [
+        "container web of shop-2 used up to 990m of CPU",
+        "; also: container web of shop-2 used up to 62 MiB of memory",
+        "; 1 more",
+    ];
+    judged(&sim, Ruling::Fail, &words);
+}
+
+#[test]
 fn a_kill_for_memory_fails_unless_it_is_allowed() {
     let kill = What::Incident {
         incident: Incident::OomKilled,
