@@ -52,6 +52,7 @@ How it decides
   ones among so few would be chance in less than one of twenty cases, else INCONCLUSIVE with the number needed.
   Throughput is what was answered while requests were due, over that time: a backlog worked off later is none.
   The maximum is a fact about this run and no estimate. No answer at all fails every bound on latency.
+  What is in flight when `graceful-stop` is over counts as unfinished, and decides nothing.
   `during` reaches from an injection until the fault is undone, the service is well again and nothing that hung is
   left; it takes whole seconds, so that `before` and `after` hold nothing of a fault.
 

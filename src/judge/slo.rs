@@ -48,6 +48,7 @@ pub(super) fn judge(analysis: &Analysis<'_>, slo: &SloExpectation) -> Verdict {
     let mut finding = first_look(&context);
     doubt_damage(&context, &mut finding);
     doubt_own_errors(&context, &mut finding);
+    doubt_unfinished(&context, &mut finding);
     doubt_cut(&context, &mut finding);
     doubt_generator(&context, &mut finding);
     Verdict {
@@ -294,6 +295,40 @@ fn doubt_own_errors(c: &Context<'_>, finding: &mut Finding) {
             count(own)
         );
         finding.doubt(&why, "a generator with enough file descriptors and ports");
+    }
+}
+
+/// What was in flight when the graceful stop was over might have been answered, or not: it decides nothing. In the
+/// tally it counts as failed, and with the time that it had waited till then.
+fn doubt_unfinished(c: &Context<'_>, finding: &mut Finding) {
+    let open = c.slice.with(Outcome::Unfinished);
+    if open == 0 || finding.ruling == Ruling::Inconclusive {
+        return;
+    }
+    let other_way = match c.slo.bound.metric {
+        Metric::Errors => without_failures(c.tally, open),
+        Metric::Percentile(_) | Metric::Max => {
+            let unseen = match c.slo.of {
+                LatencyKind::Response => 0,
+                LatencyKind::Service => open,
+            };
+            let samples = c.tally.samples.saturating_add(unseen);
+            Tally {
+                samples,
+                bad: c.tally.bad.saturating_add(open).min(samples),
+                ..*c.tally
+            }
+        }
+        Metric::Mean | Metric::Throughput => return,
+    };
+    if decide(&c.slo.bound, &other_way).ruling != finding.ruling {
+        finding.doubt(
+            &format!(
+                "{} still in flight when the graceful stop was over",
+                counted(open, "request") + if open == 1 { " was" } else { " were" }
+            ),
+            "a longer `graceful-stop`, or a longer run",
+        );
     }
 }
 

@@ -138,6 +138,32 @@ fn timeouts_are_in_the_percentile_and_refusals_are_pointed_out() {
 }
 
 #[test]
+fn what_the_end_cut_off_decides_nothing() {
+    // Each takes 200 ms, and none has time to finish once the schedule is over: the last 40 of 2,000.
+    let cut_off = |bound| {
+        let mut sim = Sim::steady(200, 10).expect(expect_slo(bound));
+        sim.drain = 0;
+        sim.change(0.0, 10.0, |_, r| r.latency = 200 * MS);
+        sim
+    };
+    let verdict = first(&cut_off(errors_below(0.01)));
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"errors were 2%, limit 1%, over 2,000 requests (40 failed); worst from 9 s to 10 s (16.7%), mostly unfinished (40); but 40 requests were still in flight when the graceful stop was over");
+    // They may have been slower than the bound, too.
+    assert_ruling(&first(&cut_off(p99_below(250))), Ruling::Inconclusive);
+    // Where they change nothing, nothing changes.
+    assert_ruling(&first(&cut_off(errors_below(0.03))), Ruling::Pass);
+    assert_ruling(&first(&cut_off(p99_below(150))), Ruling::Fail);
+    let mut failing = cut_off(errors_below(0.01));
+    failing.change(2.0, 3.0, |_, r| r.outcome = Outcome::Status);
+    assert_ruling(&first(&failing), Ruling::Fail);
+    // One that has hung for longer than the bound allows was too slow, whatever would have become of it.
+    let mut hanging = cut_off(p99_below(250));
+    hanging.change(5.0, 10.0, |_, r| r.latency = 60 * S);
+    assert_ruling(&first(&hanging), Ruling::Fail);
+}
+
+#[test]
 fn the_warm_up_does_not_count() {
     let mut sim = Sim::steady(200, 60).expect(expect_slo(p99_below(250)));
     sim.change(0.0, 4.0, |_, r| r.latency = 900 * MS);
