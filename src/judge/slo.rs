@@ -4,9 +4,9 @@
 use super::analysis::Analysis;
 use super::bounds::{Decision, Tally, decide, is_latency, latency_value, limit_of, point_holds};
 use super::slo_evidence::{Context, evidence, where_and_when};
-use super::timeline::Slice;
+use super::timeline::{Scope, Slice};
 use super::words::{count, counted, micros, micros_exact, percent, rate};
-use super::{Ruling, Verdict};
+use super::{Ruling, Verdict, generator};
 use crate::record::Outcome;
 use crate::scenario::{Bound, FaultPhase, LatencyKind, Limit, Metric, SloExpectation};
 
@@ -447,15 +447,23 @@ fn latency_stays(c: &Context<'_>) -> bool {
 }
 
 /// Whether a latency fails also without the delays of a generator that was late now and then: by what the service
-/// took from the send, or with twice the longest lag taken off.
+/// took from the send while the generator was on time, or with twice the longest lag taken off.
 fn lag_is_innocent(c: &Context<'_>) -> bool {
-    let fails = |of, off_us| {
-        let relieved = relieve(c.slice, &c.slo.bound, of, off_us);
+    let fails = |slice: &Slice, of, off_us| {
+        let relieved = relieve(slice, &c.slo.bound, of, off_us);
         decide(&c.slo.bound, &relieved).ruling == Ruling::Fail
     };
+    let timeline = &c.analysis.timeline;
+    let punctual = generator::punctual(timeline, limit_of(&c.slo.bound) as u64);
+    let seconds = timeline.within(&c.scope).into_iter();
+    let seconds: Vec<usize> = seconds.filter(|index| punctual[*index]).collect();
+    let on_time = timeline.slice(&Scope {
+        seconds: Some(&seconds),
+        ..c.scope
+    });
     c.slice.answered() == 0
-        || fails(LatencyKind::Service, 0)
-        || fails(c.slo.of, c.analysis.generator.explains_us)
+        || fails(&on_time, LatencyKind::Service, 0)
+        || fails(c.slice, c.slo.of, c.analysis.generator.explains_us)
 }
 
 fn errors_are_hard(slice: &Slice) -> bool {

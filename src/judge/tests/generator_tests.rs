@@ -122,6 +122,61 @@ fn one_late_second_is_a_hiccup() {
     assert_ruling(&own_verdict(&record), Ruling::Inconclusive);
 }
 
+/// The generator stood still for so long from `from` on, and then sent at once all that had become due; the service, which
+/// takes 14 ms at most, worked that off in up to 200 ms.
+fn stood_still(seconds: u64, from: f64, for_s: f64) -> Record {
+    let mut sim = Sim::steady(200, seconds)
+        .expect(expect_slo(p99_below(100)))
+        .expect(expect_slo(errors_below(0.001)));
+    let back = at(from + for_s);
+    sim.change(from, from + for_s, |_, r| {
+        r.latency = back - r.due + 200 * MS
+    });
+    let mut record = sim.record();
+    let after = (from + for_s) as usize;
+    let second = &mut record.intervals[after];
+    second.second.generator.lag_p99_us = (for_s * 1e6) as u64;
+    second.second.generator.lag_max_us = (for_s * 1e6) as u64;
+    for histograms in &mut second.histograms {
+        if let Some(service) = &mut histograms.service {
+            let n = service.len();
+            service.clear();
+            service.record_n(200 * MS, n).unwrap();
+        }
+    }
+    record
+}
+
+#[test]
+fn a_generator_that_stood_still_is_no_fault_of_the_service() {
+    // For 4 of 60 seconds: the load was another one than was asked for.
+    let record = stood_still(60, 20.0, 3.05);
+    let verdicts = judge(&record);
+    for verdict in &verdicts {
+        assert_ruling(verdict, Ruling::Inconclusive);
+    }
+    insta::assert_snapshot!(own_verdict(&record).because, @"generator saturated: requests left late (p99 over 100 ms) in 4 of 60 seconds, at worst by 3.05 s; it could have held about 798/s");
+    // For 2 of 100: the load as a whole was what was asked for, and the requests that waited are the generator's.
+    let verdicts = judge(&stood_still(100, 20.0, 1.55));
+    assert_ruling(&verdicts[0], Ruling::Inconclusive);
+    assert_ruling(&verdicts[1], Ruling::Pass);
+    assert_ruling(&verdicts[2], Ruling::Pass);
+    // A service that is slow in itself fails all the same.
+    let mut slow = stood_still(100, 20.0, 1.55);
+    for histograms in slow.intervals.iter_mut().flat_map(|i| &mut i.histograms) {
+        for histogram in histograms
+            .response
+            .values_mut()
+            .chain(&mut histograms.service)
+        {
+            let n = histogram.len();
+            histogram.clear();
+            histogram.record_n(300 * MS, n).unwrap();
+        }
+    }
+    assert_ruling(&judge(&slow)[0], Ruling::Fail);
+}
+
 #[test]
 fn recovery_under_a_saturated_generator() {
     let build = |outcome, detect| {
