@@ -242,3 +242,32 @@ fn nobody_who_listens_is_no_reason_to_fail() {
     }
     assert_eq!(unheard(&["validate", "nowhere.yaml"]), 2);
 }
+
+#[test]
+fn few_open_files_are_the_generators_limit_and_no_errors_of_the_service() {
+    // It serves 200 requests a second of 1,000: those in flight take more files than there are.
+    let text = local("squall demo --port {port} --defect queue:4x20ms", "")
+        .replace("instances: 2", "instances: 1")
+        .replace("rate: 50/s", "rate: 1000/s");
+    let bench = Bench::new(&text);
+    let limited = "ulimit -n 1000 && exec \"$0\" run scenario.yaml --out out --quiet";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, common::SQUALL]);
+    let run = command.current_dir(bench.dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(run.status.code(), Some(3), "{said}");
+    let mut outcomes = std::collections::BTreeSet::new();
+    for event in common::events(&bench.path("out")) {
+        for step in event["steps"].as_array().into_iter().flatten() {
+            outcomes.extend(
+                step["ended"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(o, _)| o.clone()),
+            );
+        }
+    }
+    assert_eq!(outcomes, ["ok".to_string()].into(), "{said}");
+    assert!(said.contains("journeys at once and not 10000"), "{said}");
+}

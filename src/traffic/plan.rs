@@ -10,7 +10,7 @@ use super::journey::{CompiledFlow, all_steps};
 use super::mask::Mask;
 use super::origin::Origin;
 use super::transport::{Kind, Transport, lean, reqwest};
-use super::{Job, TrafficError, tls};
+use super::{Job, TrafficError, preflight, tls};
 use crate::record::{Level, Outcome, Sink};
 
 /// Without `graceful-stop`, requests in flight are waited for as long as their timeout, but not longer than this.
@@ -45,7 +45,11 @@ pub struct Plan {
 impl Plan {
     /// Compiles a job.
     pub fn new(job: &Job) -> Result<Self, TrafficError> {
-        let scenario = &*job.scenario;
+        let (scenario, lowered) = preflight::fitted(&job.scenario);
+        let scenario = &scenario;
+        for text in lowered {
+            job.sink.note(Level::Warning, text);
+        }
         let mut origin = Origin::parse(&job.endpoint.base_url)?;
         origin.routes = job.endpoint.routes.clone();
         let origin = Arc::new(origin);

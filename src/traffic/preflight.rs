@@ -44,6 +44,51 @@ pub fn preflight(scenario: &Scenario) -> Vec<Finding> {
     judge(scenario, limits)
 }
 
+/// The scenario with `max-in-flight` lowered to what this process's open files allow, and what was lowered.
+///
+/// An arrival beyond is dropped, and known for the generator's limit. Without a descriptor it would be an error, and could
+/// pass for the service's: the balancer of a local target is in this process, too.
+pub(super) fn fitted(scenario: &Scenario) -> (Scenario, Vec<String>) {
+    let needed = scenario.traffic.iter().map(|flow| files(scenario, flow).0);
+    let allowed = raise_open_files(needed.sum::<u64>() + OWN_FILES);
+    let mut scenario = scenario.clone();
+    let lowered = fit(&mut scenario, allowed);
+    (scenario, lowered)
+}
+
+/// Lowers `max-in-flight` to so many open files. A pool is as large as it is asked for, and so is a number of users.
+fn fit(scenario: &mut Scenario, allowed: u64) -> Vec<String> {
+    let room = allowed.saturating_sub(OWN_FILES);
+    let lowers = |flow: &Flow| {
+        let pooled = matches!(flow.connections.mode, ConnectionMode::Pooled(_));
+        matches!(flow.load, Load::Open(_)) && !pooled
+    };
+    let (mut fixed, mut open) = (0, 0);
+    for flow in &scenario.traffic {
+        let sum = if lowers(flow) { &mut open } else { &mut fixed };
+        *sum += files(scenario, flow).0;
+    }
+    if fixed + open <= room {
+        return Vec::new();
+    }
+    // A tenth is for connections that one side has closed and the other not yet.
+    let share = room.saturating_sub(fixed) as f64 * 0.9 / open.max(1) as f64;
+    let mut lowered = Vec::new();
+    for flow in scenario.traffic.iter_mut().filter(|flow| lowers(flow)) {
+        let name = &flow.name;
+        if let Load::Open(load) = &mut flow.load {
+            let most = ((f64::from(load.max_in_flight) * share) as u32).max(1);
+            lowered.push(format!(
+                "flow `{name}`: at most {most} journeys at once and not {}, which might need more open files than the \
+                 {allowed} that this process may have (`ulimit -Hn`)",
+                load.max_in_flight
+            ));
+            load.max_in_flight = most;
+        }
+    }
+    lowered
+}
+
 /// Raises the soft limit of open files to the hard limit, and that, where this process may, to what is needed. Returns
 /// the limit in force.
 fn raise_open_files(needed: u64) -> u64 {
@@ -248,6 +293,32 @@ mod tests {
         assert_eq!(levels(&closed(1001), 10_000, 1000), [Level::Error]);
         assert_eq!(levels(&open(10.0, 2000), 1000, 10_000), [Level::Warning]);
         assert_eq!(levels(&open(10.0, 2000), 10_000, 1000), [Level::Warning]);
+    }
+
+    #[test]
+    fn open_flows_share_what_the_users_and_pools_leave() {
+        let most = |scenario: &Scenario| -> Vec<u32> {
+            let loads = scenario.traffic.iter().map(|flow| &flow.load);
+            loads
+                .filter_map(|load| match load {
+                    Load::Open(open) => Some(open.max_in_flight),
+                    Load::Closed(_) => None,
+                })
+                .collect()
+        };
+        let mut scenario = open(10.0, 2000);
+        for other in [open(10.0, 500), closed(200), open(10.0, 300)] {
+            scenario.traffic.extend(other.traffic);
+        }
+        scenario.traffic[3].connections.mode = ConnectionMode::Pooled(50);
+        // 2,500 of the two that can be lowered, and 250 of the others.
+        assert!(fit(&mut scenario, 2850).is_empty());
+        assert_eq!(most(&scenario), [2000, 500, 300]);
+        let told = fit(&mut scenario, 1350);
+        assert_eq!(most(&scenario), [720, 180, 300]);
+        assert!(told.len() == 2 && told[0].contains("720"), "{told:?}");
+        fit(&mut scenario, 0);
+        assert_eq!(most(&scenario), [1, 1, 300]);
     }
 
     #[test]
