@@ -193,7 +193,8 @@ fn owed(verdict: &Verdict) -> Vec<String> {
         let after = text.split_once("n = ").map(|(_, n)| n);
         after.is_some_and(|n| n.starts_with(|c: char| ('1'..='9').contains(&c)))
     };
-    let rows: [(&str, &dyn Fn(&str) -> bool); 6] = [
+    type Row<'a> = (&'a str, &'a dyn Fn(&str) -> bool);
+    let rows: [Row; 6] = [
         ("how sure", &a_number),
         ("rule", &|text| text.contains("(source: ")),
         ("instances", &|text| !text.is_empty()),
