@@ -103,8 +103,19 @@ pub fn launch(shared: &Rc<Shared>, run: &Rc<FlowRun>) {
             let now = shared.clock.now();
             shared.roll(now);
             dispatch(&shared, &run, now + 1);
+            if is_behind(&shared, &run) {
+                // At a rate beyond what can be dispatched something is always due: what has begun must go on all the same.
+                tokio::task::yield_now().await;
+            }
         }
     });
+}
+
+/// Whether the next arrival is due already.
+fn is_behind(shared: &Shared, run: &FlowRun) -> bool {
+    let open = run.open.borrow();
+    let next = open.as_ref().and_then(|state| state.next);
+    next.is_some_and(|(_, at)| run.start + at <= shared.clock.now())
 }
 
 /// Gives every arrival that is due before `until` to a place, or drops it.

@@ -180,6 +180,19 @@ fn arrivals_beyond_the_limit_are_dropped_and_counted() {
 }
 
 #[test]
+fn a_rate_beyond_what_can_be_dispatched_holds_up_nothing_that_has_begun() {
+    let server = Server::http(|_, _| at_once(ok("")));
+    let load = rate(5_000_000.0, ms(2000));
+    let run = run(
+        scenario(flow_on(TransportChoice::Lean, load)),
+        &server.url(),
+    );
+    assert_eq!(run.end.due, 10_000_000);
+    let ended = |i: &squall::record::Interval| i.second.steps[0].ended.values().sum::<u64>();
+    assert!(ended(&run.intervals[0]) > 0, "{:?}", run.outcomes());
+}
+
+#[test]
 fn users_think_between_requests() {
     let server = Server::http(|_, _| at_once(ok("")));
     for think in [
