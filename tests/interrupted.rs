@@ -120,12 +120,14 @@ fn ctrl_c_twice_ends_at_once() {
 fn under_nohup_a_closed_terminal_ends_nothing_and_elsewhere_it_ends_the_run() {
     for nohup in [true, false] {
         let bench = Bench::new(&scenario("").replace("hold: 60s", "hold: 6s"));
-        let mut command = match nohup {
-            true => std::process::Command::new("nohup"),
-            false => std::process::Command::new("env"),
+        // These tests themselves may run under nohup.
+        let launcher: &[&str] = match nohup {
+            true => &["nohup"],
+            false => &["env", "--default-signal=HUP"],
         };
         let args = ["run", "scenario.yaml", "--out", "out", "--quiet"];
-        let child = command
+        let child = std::process::Command::new(launcher[0])
+            .args(&launcher[1..])
             .arg(common::SQUALL)
             .args(args)
             .current_dir(bench.dir.path())
