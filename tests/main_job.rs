@@ -112,7 +112,10 @@ fn who_served_is_known_to_squalls_own_balancer_where_no_answer_says_it() {
             )
             .replace(
                 "  browse:\n",
-                &format!("  browse:\n    transport: {transport}\n"),
+                // New connections all the time, so that the replacement gets some.
+                &format!(
+                    "  browse:\n    transport: {transport}\n    connections: {{ pooled: 20, max-age: 300ms }}\n"
+                ),
             );
         let run = Bench::new(&text).run();
         // A busy machine is no matter here: what is counted is counted.
