@@ -205,14 +205,20 @@ fn late_seconds(lags: &[(Micros, Micros)]) -> usize {
     late.count()
 }
 
-/// Which seconds tell what the service takes in itself: all but those in which requests left later than by `lag_us`, and
-/// those after in which the service worked off what came all at once then.
+/// So many requests at once are no burst: arrivals come like that by chance.
+const FEWEST_AT_ONCE: f64 = 3.0;
+
+/// Which seconds tell what the service takes in itself: all but those in which requests left later than by `lag_us` and
+/// several at once, and those after in which the service worked off what came then.
 pub(crate) fn punctual(timeline: &Timeline<'_>, lag_us: Micros) -> Vec<bool> {
     let mut busy_until = 0;
     let seconds = timeline.seconds.iter();
     let punctual = seconds.map(|interval| {
         let lag = interval.second.generator.lag_max_us;
-        if lag > lag_us {
+        let steps = interval.second.steps.iter();
+        let due = steps.fold(0, |sum: u64, step| sum.saturating_add(step.due));
+        let at_once = due as f64 * lag as f64 / 1e6;
+        if lag > lag_us && at_once >= FEWEST_AT_ONCE {
             let worked_off = end_of(interval).saturating_add(lag);
             busy_until = busy_until.max(worked_off.saturating_add(1_000_000));
         }

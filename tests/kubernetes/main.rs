@@ -27,7 +27,7 @@ mod whole;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bed::{DEAF, SERVE, script, until};
+use bed::{DEAF, SERVE, script, until, until_within};
 use harness::{refused, run, says, target, with_bed};
 use squall::platform::kubernetes::{Asked, KubernetesPlatform, UNDO_ANNOTATION};
 use squall::platform::{Platform, PlatformError, Undo};
@@ -346,7 +346,7 @@ fn workloads_are_scaled_rolled_and_put_back() {
             .expect("restart");
         assert_eq!(undo, None);
         bed.rolled_out(ns, "deployment/web", 60);
-        until("the old pods to be gone", || {
+        until_within(180, "the old pods to be gone", || {
             bed.uids(ns).iter().all(|uid| !before.contains(uid))
         });
         run.platform.stop().await.unwrap();

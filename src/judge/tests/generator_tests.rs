@@ -178,6 +178,15 @@ fn a_generator_that_stood_still_is_no_fault_of_the_service() {
 }
 
 #[test]
+fn a_lag_in_which_hardly_a_request_was_due_takes_no_second_from_a_bound_below_it() {
+    let mut sim = Sim::steady(40, 60).expect(expect_slo(p99_below(1)));
+    sim.generator.lag_p99_us = 3 * MS;
+    sim.generator.lag_max_us = 18 * MS;
+    // 14 ms from the send, at 40/s: what 18 ms sent at once is one request.
+    assert_ruling(&judge(&sim.record())[0], Ruling::Fail);
+}
+
+#[test]
 fn recovery_under_a_saturated_generator() {
     let build = |outcome, detect| {
         let mut sim = late(vec![expect_recovery(10, 3)]);
