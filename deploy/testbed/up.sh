@@ -29,6 +29,9 @@ else
   "$HERE/cluster.sh" down 9>&-
   say "starting etcd, API server, controllers and $nodes nodes"
   "$HERE/cluster.sh" up "$nodes" 9>&-
+  # A run started before the client's own kube-proxy has its rules would go by a port-forward.
+  api=https://$(kc get service kubernetes -o 'jsonpath={.spec.clusterIP}')
+  wait_for 60 "Services to be reached from the client" inns $CLIENT_NS curl -sk -m 2 -o /dev/null "$api/livez"
 fi
 
 if [ $shop = yes ]; then
