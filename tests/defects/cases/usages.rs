@@ -246,7 +246,7 @@ fn short_spike(dice: &mut Dice) -> World {
 
 fn nearly_full(dice: &mut Dice) -> World {
     let mut world = shop(dice, USUAL);
-    let (cpu, memory) = (dice.between(0.3, 0.36), dice.between(0.8, 0.88));
+    let (cpu, memory) = (dice.between(0.26, 0.32), dice.between(0.8, 0.88));
     let own = container(&mut world);
     own.idle = (own.limits.0.unwrap_or(0) as f64 * cpu) as u64;
     own.memory = (own.limits.1.unwrap_or(0) as f64 * memory) as u64;
