@@ -31,7 +31,8 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         }
         Undo::Restore { .. } | Undo::Remove { .. } => {
             let left = squall::platform::kubernetes::undo_detached(undo).await?;
-            left.iter().for_each(|text| eprintln!("warning: {text}"));
+            let warn = |text| say::err(format_args!("warning: {text}"));
+            left.iter().for_each(warn);
             Ok(())
         }
         _ => squall::platform::local::undo_detached(undo),

@@ -67,7 +67,8 @@ pub async fn watch(watched: &Watched) {
 
 /// For `kubectl logs`.
 fn say(text: &str) {
-    println!("{text}");
+    // Whoever takes the log may be gone; what is to be undone is undone all the same.
+    let _ = crate::say::out(format_args!("{text}\n"));
 }
 
 struct Guard<'a> {
