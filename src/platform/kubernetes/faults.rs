@@ -212,7 +212,8 @@ impl Faults {
         }
         if let Some(lost) = self.view.sight.lost_for().filter(|lost| *lost > STALE) {
             return Err(PlatformError::Unreachable(format!(
-                "the pods have not been seen for {} s, so whom it would hit, and who would be left, is not known:                  nothing was done",
+                "the pods have not been seen for {} s, so whom it would hit, and who would be left, is not known: \
+                 nothing was done",
                 lost.as_secs()
             )));
         }

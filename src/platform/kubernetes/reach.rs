@@ -61,7 +61,8 @@ impl KubernetesPlatform {
         match (&change.kind, enters) {
             (FaultKind::NodeLoss { .. }, Some(way)) if node.as_ref() == Some(&way) => {
                 Err(PlatformError::Refused(format!(
-                    "traffic comes over node {way}, by its node port: without it nothing would arrive, whatever the service                      does. Another `reach`, or pods of another node"
+                    "traffic comes over node {way}, by its node port: without it nothing would arrive, whatever the service \
+                     does. Another `reach`, or pods of another node"
                 )))
             }
             _ => Ok(()),
