@@ -35,9 +35,8 @@ pub struct Limits {
 
 /// Raises the open-file limit as far as is needed and allowed, and says whether the scenario fits.
 pub fn preflight(scenario: &Scenario) -> Vec<Finding> {
-    let needed = scenario.traffic.iter().map(|flow| files(scenario, flow).0);
     let limits = Limits {
-        files: raise_open_files(needed.sum::<u64>() + OWN_FILES),
+        files: allowed_files(scenario),
         kernel_files: kernel_open_files(),
         ports: local_ports(),
     };
@@ -49,8 +48,7 @@ pub fn preflight(scenario: &Scenario) -> Vec<Finding> {
 /// An arrival beyond is dropped, and known for the generator's limit. Without a descriptor it would be an error, and could
 /// pass for the service's: the balancer of a local target is in this process, too.
 pub(super) fn fitted(scenario: &Scenario) -> (Scenario, Vec<String>) {
-    let needed = scenario.traffic.iter().map(|flow| files(scenario, flow).0);
-    let allowed = raise_open_files(needed.sum::<u64>() + OWN_FILES);
+    let allowed = allowed_files(scenario);
     let mut scenario = scenario.clone();
     let lowered = fit(&mut scenario, allowed);
     (scenario, lowered)
@@ -87,6 +85,12 @@ fn fit(scenario: &mut Scenario, allowed: u64) -> Vec<String> {
         }
     }
     lowered
+}
+
+/// The open files that this process may have, raised as far as the scenario needs and as is allowed.
+fn allowed_files(scenario: &Scenario) -> u64 {
+    let needed = scenario.traffic.iter().map(|flow| files(scenario, flow).0);
+    raise_open_files(needed.sum::<u64>() + OWN_FILES)
 }
 
 /// Raises the soft limit of open files to the hard limit, and that, where this process may, to what is needed. Returns

@@ -41,6 +41,14 @@ fn view(source: AlertSource, view: View, when: f64) -> (u64, What) {
     (at(when), what)
 }
 
+/// A source is seen from then to then.
+fn watched(sim: &mut Sim, source: AlertSource, from: f64, to: f64) {
+    for (when, seen) in [(from, View::Relisted), (to, View::Lost)] {
+        let (moment, what) = view(source, seen, when);
+        sim.push(moment, what);
+    }
+}
+
 /// A minute of traffic in which `shop-2` is killed at 20 s and replaced at 30 s; Alertmanager is seen throughout.
 fn killed() -> Sim {
     let mut sim = seen(Sim::steady(20, 60), -1.5, 60.0);
@@ -56,12 +64,7 @@ pub(in crate::judge) fn silent() -> Sim {
 /// Alertmanager is seen between two times.
 fn seen(mut sim: Sim, from: f64, to: f64) -> Sim {
     sim.scenario.observe.alertmanager = api();
-    for (moment, what) in [
-        view(Alertmanager, View::Relisted, from),
-        view(Alertmanager, View::Lost, to),
-    ] {
-        sim.push(moment, what);
-    }
+    watched(&mut sim, Alertmanager, from, to);
     sim
 }
 
@@ -107,12 +110,7 @@ fn what_may_have_fired_before_the_fault_while_nobody_looked_is_inconclusive() {
     };
     let fired = |lost: f64, back: f64| {
         let mut sim = seen(Sim::steady(20, 60), -1.5, lost);
-        for (moment, what) in [
-            view(Alertmanager, View::Relisted, back),
-            view(Alertmanager, View::Lost, 60.0),
-        ] {
-            sim.push(moment, what);
-        }
+        watched(&mut sim, Alertmanager, back, 60.0);
         sim.kill(20.0, 0.2, Some(10.0));
         push(
             &mut sim,
@@ -505,12 +503,7 @@ fn prometheus_counts_where_there_is_no_alertmanager() {
     let sim = |fires: bool| {
         let mut sim = Sim::steady(20, 60);
         sim.scenario.observe.prometheus = api();
-        for (moment, what) in [
-            view(Prometheus, View::Relisted, -1.5),
-            view(Prometheus, View::Lost, 60.0),
-        ] {
-            sim.push(moment, what);
-        }
+        watched(&mut sim, Prometheus, -1.5, 60.0);
         sim.kill(20.0, 0.2, Some(10.0));
         push(
             &mut sim,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::judge::balance::share::{Epoch, units_needed};
 use crate::judge::balance::sim::{Dice, at, names};
+use crate::judge::timeline::ENDPOINTS;
 use crate::platform::Undo;
 use crate::record::{FaultEvent, FaultStage, InstanceState, UndoEvent, View, WatchEvent, What};
 use crate::scenario::ConnectionMode::PerRequest;
@@ -131,6 +132,18 @@ fn an_instance_that_does_not_give_its_name_is_not_starved() {
     }
 }
 
+/// Nobody watches the set from then to then.
+fn unwatched(sim: &mut Sim, from: u64, to: u64) {
+    for (when, view) in [(from, View::Lost), (to, View::Relisted)] {
+        let watch = WatchEvent {
+            of: ENDPOINTS.into(),
+            view,
+            detail: String::new(),
+        };
+        sim.event(at(when), What::Watch(watch));
+    }
+}
+
 #[test]
 fn a_time_in_which_the_set_was_not_watched_tells_nothing() {
     // shop-3 leaves for 20 s, and nobody sees it.
@@ -141,15 +154,8 @@ fn a_time_in_which_the_set_was_not_watched_tells_nothing() {
         sim.run(20, 100, 1, Sim::random);
         sim.set = names(3);
         sim.run(20, 100, 1, Sim::random);
-        for (when, view) in [(20, View::Lost), (40, View::Relisted)] {
-            let watch = WatchEvent {
-                of: "endpointslices".into(),
-                view,
-                detail: String::new(),
-            };
-            if !seen {
-                sim.event(at(when), What::Watch(watch));
-            }
+        if !seen {
+            unwatched(&mut sim, 20, 40);
         }
         uniform(&sim)
     };
@@ -169,15 +175,8 @@ fn a_dead_instance_is_not_kept_for_a_view_that_was_lost() {
         sim.set = names(2);
         sim.run(50, 100, 1, Sim::random);
         sim.endpoints(at(50), &names(2));
-        for (when, view) in [(9, View::Lost), (50, View::Relisted)] {
-            let watch = WatchEvent {
-                of: "endpointslices".into(),
-                view,
-                detail: String::new(),
-            };
-            if !seen {
-                sim.event(at(when), What::Watch(watch));
-            }
+        if !seen {
+            unwatched(&mut sim, 9, 50);
         }
         sim.record.events.sort_by_key(|e| e.at);
         uniform(&sim)
