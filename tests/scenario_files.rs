@@ -273,6 +273,15 @@ fn the_environment_is_put_in_and_never_shown() {
     assert!(recorded.contains("\"rate\":\"70/s\""), "{recorded}");
     assert!(recorded.contains("\"instances\":4"), "{recorded}");
 
+    // What a program is given in its environment is its own.
+    let text = BASE.replace("instances: 3", "env: { PASSWORD: \"${TOKEN}\" }");
+    let scenario = parse("x.yaml", &text, Path::new("."), &env).unwrap_or_else(|p| panic!("{p}"));
+    let recorded = serde_json::to_string(&scenario).unwrap();
+    assert!(
+        !recorded.contains("hunter2") && recorded.contains("PASSWORD"),
+        "{recorded}"
+    );
+
     // The same values where they do not belong: told, but not shown.
     for (from, to) in [
         ("hold: 10s", "hold: \"${TOKEN}\""),
@@ -288,6 +297,10 @@ fn the_environment_is_put_in_and_never_shown() {
             "        file: \"${TOKEN}\"\n        x: {",
         ),
         ("/products", "/products/{{ ${TOKEN} }}"),
+        (
+            "- post: /cart",
+            "- post: /cart\n        headers: { Authorization: \"Bearer ${TOKEN}\" }",
+        ),
         ("command: squall", "command: \"${TOKEN}\"\n    x: squall"),
     ] {
         let problems = parse("x.yaml", &BASE.replacen(from, to, 1), Path::new("."), &env);

@@ -13,7 +13,9 @@ mod init;
 mod judge;
 pub mod log;
 mod pack;
+mod place;
 mod plan;
+mod quick;
 mod run;
 mod stress;
 mod undo;
@@ -23,11 +25,12 @@ use exit::Exit;
 
 const EXAMPLES: &str = "\
 Examples:
+  squall run http://127.0.0.1:8080/search --rate 200/s --duration 30s --expect 'p99 < 250ms'
   squall run scenarios/quickstart.yaml          three real processes, one is killed, a verdict
   squall init --url http://127.0.0.1:8080 --rate 200/s --duration 1m > mine.yaml
   squall validate mine.yaml                     every problem at once, with line and column
   squall plan mine.yaml                         what a run would do, and to what; does nothing
-  squall run new.yaml --repeat 5 --against old.yaml   five runs of each in turn: is the new one slower?
+  squall run new.yaml --repeat 5 --against old.yaml   five runs of each, in turn, compared
   squall judge reports/mine-20260101T120000Z    the verdicts again, from the record alone
 
 Exit codes:
@@ -39,7 +42,7 @@ Exit codes:
 #[command(name = "squall", version, about, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// Say more on standard error (-v: what the program does, -vv: details).
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub verbose: u8,
     #[command(subcommand)]
     command: Command,

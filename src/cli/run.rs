@@ -11,28 +11,20 @@ use squall::judge::compare::CompareExpectation;
 use squall::report::{Judged, Style};
 use squall::run::{self, Finished, InCluster, Options, Progress, Remote, Repeat, Series};
 use squall::say;
-use squall::scenario::{self, Scenario, Target, units};
+use squall::scenario::{Scenario, Target, units};
 
 use super::exit::Exit;
+use super::place::Place;
+use super::quick::Quick;
 
 /// What to run, and where the record goes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The scenario file.
+    /// The scenario file, or a URL to send requests to.
+    #[arg(value_name = "FILE|URL")]
     scenario: PathBuf,
-    /// Folder under which the run's own folder is made.
-    #[arg(long, default_value = "reports", env = "SQUALL_REPORTS")]
-    reports: PathBuf,
-    /// The run's own folder; it must not exist yet.
-    #[arg(long, conflicts_with = "reports")]
-    out: Option<PathBuf>,
-    /// Seed, instead of the scenario's: the same choices again.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Squall's own image, for what runs in the cluster (the guardian), instead of the scenario's
-    /// (target.kubernetes.guardian.image).
-    #[arg(long, env = "SQUALL_IMAGE")]
-    image: Option<String>,
+    #[command(flatten)]
+    place: Place,
     /// Make so many runs, each with a seed of its own, and judge them together.
     #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u32).range(1..=999))]
     #[arg(conflicts_with_all = ["in_cluster", "hold"])]
@@ -40,9 +32,6 @@ pub struct Args {
     /// Make as many runs of this scenario in turn with those of the other, and compare them: this one is the baseline.
     #[arg(long, value_name = "BASELINE", requires = "repeat")]
     against: Option<PathBuf>,
-    /// Show no progress; the summary is still printed.
-    #[arg(short, long)]
-    quiet: bool,
     /// Run in a pod of the target's cluster: its progress is shown here, its record brought back, its exit code taken.
     /// Takes squall's own image (--image) and an account there (deploy/kubernetes/rbac.yaml).
     #[arg(long)]
@@ -59,6 +48,8 @@ pub struct Args {
     /// Started by --in-cluster: the pod's own account, whatever the scenario says, and no summary.
     #[arg(long, hide = true)]
     as_runner: bool,
+    #[command(flatten)]
+    quick: Quick,
 }
 
 /// Runs, judges, reports.
@@ -72,9 +63,8 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         }
         Some(value)
     };
-    let mut scenario = scenario::load(&args.scenario, &env)?;
-    scenario.seed = args.seed.or(scenario.seed);
-    super::files::use_image(&mut scenario, args.image.clone());
+    let mut scenario = args.quick.scenario(&args.scenario, &env)?;
+    args.place.choose(&mut scenario);
     if args.in_cluster {
         return in_cluster(scenario, args, used.take());
     }
@@ -82,10 +72,10 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
         (target.kubeconfig, target.context) = (None, None);
     }
     if let Some(runs) = args.repeat {
-        let options = options(&args, progress(args.quiet));
-        let against = args.against.map(|path| super::files::load(&path));
+        let against = args.against.as_ref();
+        let against = against.map(|source| args.quick.scenario(source, &env));
         let against = against.transpose()?.map(|mut baseline| {
-            super::files::use_image(&mut baseline, args.image);
+            args.place.choose(&mut baseline);
             (baseline, CompareExpectation::default())
         });
         let repeat = Repeat {
@@ -93,9 +83,9 @@ pub fn main(args: Args) -> anyhow::Result<Exit> {
             runs,
             against,
         };
-        return shown(run::repeat(repeat, options)?);
+        return shown(run::repeat(repeat, args.place.options())?);
     }
-    let finished = run::run(scenario, options(&args, progress(args.quiet)))?;
+    let finished = run::run(scenario, args.place.options())?;
     let exit = told(&finished, args.as_runner);
     if let Some(hold) = args.hold {
         run::hold(&finished.dir, hold)?;
@@ -111,14 +101,6 @@ pub fn progress(quiet: bool) -> Progress {
         Progress::Redrawn(style(&std::io::stderr()))
     } else {
         Progress::Lines(style(&std::io::stderr()))
-    }
-}
-
-fn options(args: &Args, progress: Progress) -> Options {
-    Options {
-        reports: args.reports.clone(),
-        out: args.out.clone(),
-        progress,
     }
 }
 
@@ -140,13 +122,16 @@ fn in_cluster(
     args: Args,
     env: BTreeMap<String, String>,
 ) -> anyhow::Result<Exit> {
-    let options = options(&args, Progress::None);
+    let options = Options {
+        progress: Progress::None,
+        ..args.place.options()
+    };
     let remote = InCluster {
         file: args.scenario,
         env,
         account: args.account,
         keep: args.keep,
-        quiet: args.quiet,
+        quiet: args.place.quiet,
     };
     let Remote { finished, code } = run::run_in_cluster(scenario, options, &remote)?;
     if let Some(finished) = &finished {

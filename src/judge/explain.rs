@@ -244,8 +244,8 @@ generator: whether squall itself, not the service, was the limit. Judged for eve
 What it checks
   Arrivals dropped because `max-in-flight` journeys were under way (over 0.1% of those due); requests sent late
   (p99 of the schedule lag over 100 ms in more than 5% of the seconds, and in two at least); a worker thread without
-  CPU (950 thousandths of a core in more than 20% of the seconds in which an open flow runs); requests that found
-  no file descriptor or local port (over 0.1%).
+  CPU (950 thousandths of a core in more than 20% of the seconds in which an open flow runs); requests that it could
+  not send (over 0.1%), for want of a file descriptor or local port, or since a value put into one made it none.
 
 How it decides
   Saturated is INCONCLUSIVE, with the rate it could have held, and puts the other verdicts in doubt. What stays:

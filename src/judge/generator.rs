@@ -9,7 +9,7 @@
 //!   a latency FAIL counts only where twice the longest lag (once at the send, once at the read) does not explain
 //!   it, an error FAIL only without timeouts. A generator that stood still sends all at once afterwards, and that is its
 //!   own doing too: what the service took then from the send is no evidence of its latency.
-//! - No file descriptors or ports (LOCAL errors): never the service's fault; an error FAIL counts only without them.
+//! - Requests that it could not send (LOCAL errors: no file descriptor or port, a path that is none): never the service's fault; an error FAIL counts only without them.
 //! - Throughput that reached its lower bound was reached; nothing takes that back.
 //! - A closed loop waits for each response, so that a busy generator shows as fewer requests, never as late ones:
 //!   usual for a benchmark, said, and no reason to doubt a verdict.
@@ -17,7 +17,7 @@
 use super::timeline::{Timeline, end_of, micros, sum_where};
 use super::words::{count, counted, micros as time, percent, rate};
 use super::{Evidence, GeneratorSummary, Ruling, Verdict};
-use crate::record::{Interval, Micros, Outcome};
+use crate::record::{Interval, Micros, Outcome, What};
 use crate::scenario::Load;
 
 /// More dropped arrivals than this share of those due.
@@ -44,7 +44,7 @@ pub(crate) struct Assessment {
     pub dropped: bool,
     /// It sent and read late.
     pub slow: bool,
-    /// It ran out of descriptors or ports.
+    /// It could not send: it ran out of descriptors or ports, or a value that was put into a request made it none.
     pub local: bool,
     /// Twice the longest lag: how much of a latency it explains.
     pub explains_us: u64,
@@ -55,7 +55,7 @@ pub(crate) struct Assessment {
 }
 
 impl Assessment {
-    /// Why errors may be its own: it was late, or out of descriptors or ports. Arrivals that it dropped make none.
+    /// Why errors may be its own: it was late, or could not send. Arrivals that it dropped make none.
     pub fn makes_errors(&self) -> Option<&str> {
         let why = self.summary.saturated.as_deref();
         why.filter(|_| self.slow || self.local)
@@ -129,9 +129,10 @@ pub(crate) fn assess(timeline: &Timeline<'_>) -> Assessment {
     let local = sums.local as f64 > DROPPED_SHARE * sums.ended.max(1) as f64;
     if local {
         reasons.push(format!(
-            "{} of {} requests failed for want of a file descriptor or local port",
+            "{} of {} requests failed {}",
             count(sums.local),
-            count(sums.ended)
+            count(sums.ended),
+            own_fault(timeline)
         ));
     }
     if !reasons.is_empty() {
@@ -145,6 +146,18 @@ pub(crate) fn assess(timeline: &Timeline<'_>) -> Assessment {
         busy_closed: !busy && often(sums.busy_any, sums.seconds, BUSY_SECONDS),
         seconds: sums.seconds,
         summary,
+    }
+}
+
+/// Why requests failed that never left the generator: as the first of them says, where that was recorded.
+pub(crate) fn own_fault(timeline: &Timeline<'_>) -> String {
+    let first = timeline.record.events.iter().find_map(|e| match &e.what {
+        What::Sample(sample) if sample.outcome == Outcome::Local => Some(&sample.error),
+        _ => None,
+    });
+    match first {
+        Some(error) => format!("in the generator itself, the first with: {error}"),
+        None => "for want of a file descriptor or local port".into(),
     }
 }
 
@@ -310,7 +323,10 @@ fn advice(assessment: &Assessment) -> String {
         advice.push("a higher `max-in-flight`, or a rate that the service can hold");
     }
     if assessment.local {
-        advice.push("a higher open-file limit, kept-alive connections, or more `source` addresses");
+        advice.push(
+            "values that make a request, or where files or ports ran out a higher open-file limit, kept-alive connections, \
+             or more `source` addresses",
+        );
     }
     advice.join("; ")
 }

@@ -167,7 +167,7 @@ fn none_answered(c: &Context<'_>, place: &str) -> Finding {
     );
     if c.slice.with(Outcome::Local) == ended {
         return Finding::inconclusive(
-            format!("{because}, for want of file descriptors or ports of the generator"),
+            format!("{because} {}", generator::own_fault(&c.analysis.timeline)),
             "requests that reach the service",
         );
     }
@@ -291,10 +291,11 @@ fn doubt_own_errors(c: &Context<'_>, finding: &mut Finding) {
     }
     if decide(&c.slo.bound, &without_failures(c.tally, own)).ruling != Ruling::Fail {
         let why = format!(
-            "{} of them failed for want of a file descriptor or local port of the generator",
-            count(own)
+            "{} of them failed {}",
+            count(own),
+            generator::own_fault(&c.analysis.timeline)
         );
-        finding.doubt(&why, "a generator with enough file descriptors and ports");
+        finding.doubt(&why, "requests that the generator can send");
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Outcome {
     Protocol,
     /// The network says no: host or network unreachable.
     Unreachable,
-    /// The generator's own limit: no file descriptor or local port left.
+    /// The generator could not send it: no file descriptor or local port left, or a value in it made it no request.
     Local,
     /// Still in flight when the run's graceful stop was over.
     Unfinished,

@@ -12,9 +12,9 @@ use crate::platform::Endpoint;
 use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
-    BalanceExpectation, BalanceKind, Capacity, ClosedLoad, Expectation, FaultSpec, Flow, Guard,
-    KeepReady, KubernetesTarget, Load, LocalTarget, Node, OpenLoad, Pick, Process, Scenario,
-    Target,
+    BalanceExpectation, BalanceKind, Capacity, ClosedLoad, Expectation, FaultKind, FaultSpec, Flow,
+    Guard, KeepReady, KubernetesTarget, Load, LocalTarget, Node, OpenLoad, Pick, Process, Scenario,
+    Target, Think,
 };
 use crate::traffic;
 
@@ -77,11 +77,15 @@ pub fn plan(scenario: &Scenario) -> Result<String, RunError> {
     );
     section(&mut out, "Capacity", scenario.capacity.iter().map(capacity));
     let length = format_duration(scenario.duration());
+    let warm_up = match scenario.run.warm_up {
+        Duration::ZERO => String::new(),
+        time => format!(", the first {} not judged", format_duration(time)),
+    };
     let seed = scenario
         .seed
         .map_or("drawn and recorded".to_string(), |s| s.to_string());
     let run = [
-        format!("traffic lasts {length}; seed {seed}"),
+        format!("traffic lasts {length}{warm_up}; seed {seed}"),
         "the record goes to a new folder under reports/".to_string(),
     ];
     section(&mut out, "Run", run);
@@ -155,7 +159,11 @@ fn closed_load(closed: &ClosedLoad) -> String {
             )
         })
         .collect();
-    format!("closed, {}", stages.join(", then "))
+    let think = match closed.think {
+        Think::None => String::new(),
+        think => format!("; think {think} after each request"),
+    };
+    format!("closed, {}{think}", stages.join(", then "))
 }
 
 fn steps(nodes: &[Node], indent: &str, lines: &mut Vec<String>) {
@@ -169,7 +177,7 @@ fn steps(nodes: &[Node], indent: &str, lines: &mut Vec<String>) {
                     lines.push(format!("{indent}{}: {request}", step.name));
                 }
             }
-            Node::Think(think) => lines.push(format!("{indent}think {think:?}")),
+            Node::Think(think) => lines.push(format!("{indent}think {think}")),
             Node::Choose(branches) => {
                 let total: f64 = branches.iter().map(|b| b.weight).sum();
                 for branch in branches {
@@ -195,9 +203,10 @@ fn faults(scenario: &Scenario) -> Vec<String> {
                 .map(|d| format!(" for {}", format_duration(d)))
                 .unwrap_or_default();
             format!(
-                "at {}: {} {}{lasts}",
+                "at {}: {}{} {}{lasts}",
                 format_duration(o.at),
                 spec.kind.name(),
+                settings(&spec.kind),
                 victims(spec)
             )
         })
@@ -206,6 +215,27 @@ fn faults(scenario: &Scenario) -> Vec<String> {
         lines.push(format!("and {} more", all.len() - SHOWN));
     }
     lines
+}
+
+/// What a fault is set to, in the words of its file: ` (jitter 0s, latency 300ms)`.
+fn settings(kind: &FaultKind) -> String {
+    let json = serde_json::to_value(kind).unwrap_or_default();
+    let fields = json
+        .as_object()
+        .and_then(|kind| kind.values().next()?.as_object());
+    let shown: Vec<String> = { fields.into_iter().flatten() }
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_string);
+            format!("{} {value}", name.replace('_', "-"))
+        })
+        .collect();
+    match shown.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", shown.join(", ")),
+    }
 }
 
 fn victims(spec: &FaultSpec) -> String {

@@ -201,6 +201,41 @@ fn write_traffic(out: &mut String, options: &InitOptions) -> std::fmt::Result {
     writeln!(out, "        check: {{ status: 2xx }}\n")
 }
 
+/// The scenario of one request, without a word of comment: what is asked for, how much, and what must hold.
+pub fn quick(url: &str, load: InitLoad, duration: Duration, expect: &[String]) -> String {
+    let (base, path) = split_url(url);
+    let hold = format_duration(duration);
+    let load = match load {
+        InitLoad::Rate(rate) => format!("arrivals: {{ rate: {rate}, hold: {hold} }}"),
+        InitLoad::Users(users) => format!("users: {{ count: {users}, hold: {hold} }}"),
+    };
+    let expect: Vec<String> = expect.iter().map(|bound| quote(bound)).collect();
+    format!(
+        "squall: 1\nname: {}\ntarget: {{ url: {} }}\ntraffic:\n  main:\n    {load}\n    journey: [{{ get: {} }}]\n\
+         expect: [{}]\n",
+        quote(url),
+        quote(base),
+        quote(&request_path(path)),
+        expect.join(", ")
+    )
+}
+
+/// A URL as a target's base and the path of a request to it; what stands behind `#` is never sent.
+///
+/// ```
+/// use squall::scenario::split_url;
+/// assert_eq!(split_url("http://h:81/a?b=c#d"), ("http://h:81", "/a?b=c"));
+/// assert_eq!(split_url("http://h"), ("http://h", "/"));
+/// ```
+pub fn split_url(url: &str) -> (&str, &str) {
+    let url = url.split('#').next().unwrap_or_default();
+    let host = url.find("://").map_or(0, |at| at + 3);
+    match url[host..].find(['/', '?']) {
+        Some(path) => url.split_at(host + path),
+        None => (url, "/"),
+    }
+}
+
 /// A path as a request may have it: from `/` on, and percent-encoded where it must be.
 fn request_path(path: &str) -> String {
     let mut out = String::from("/");

@@ -17,10 +17,11 @@ pub mod units;
 
 use std::path::Path;
 
-pub use init::{InitLoad, InitOptions, InitTarget, init};
+pub use init::{InitLoad, InitOptions, InitTarget, init, quick, split_url};
 pub use lower::at_least;
 pub use model::*;
 pub use problem::{Problem, Problems, Span};
+pub use shape::is_url;
 
 /// Reads and checks a scenario file. `env` looks environment variables up.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Scenario, Problems> {
@@ -28,7 +29,10 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Scenari
     let whole = |problem| Problems::new(&name, "", vec![problem], &[]);
     let bytes = std::fs::read(path).map_err(|error| {
         let message = format!("the scenario cannot be read: {error}");
-        whole(Problem::new(Span::default(), message).expected("a scenario file"))
+        whole(
+            Problem::new(Span::default(), message)
+                .expected("a scenario file (`squall run` takes a URL, too)"),
+        )
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -27,6 +27,8 @@ pub struct RequestTemplate {
     pub method: Method,
     /// Path and query.
     target: Text,
+    /// So many bytes of it are the path of the target's base URL.
+    prefix: usize,
     headers: Vec<(HeaderName, Text)>,
     body: BodyTemplate,
     /// Whole parts that never change.
@@ -80,7 +82,7 @@ impl RequestTemplate {
     ) -> Result<Self, TrafficError> {
         let method = Method::from_bytes(step.method.as_bytes())
             .map_err(|_| TrafficError::Scenario(format!("`{}` is no HTTP method", step.method)))?;
-        let target = compile_target(step, names, origin)?;
+        let (target, prefix) = compile_target(step, names, origin)?;
         let (body, content_type) = compile_body(&step.body, names, base_dir)?;
         let mut headers = Vec::new();
         let given = |name: &str| {
@@ -114,6 +116,7 @@ impl RequestTemplate {
         let mut template = Self {
             method,
             target,
+            prefix,
             headers,
             body,
             fixed: Fixed::default(),
@@ -167,7 +170,7 @@ impl RequestTemplate {
             Some(url) => url.clone(),
             None => {
                 let mut url = origin.base.clone();
-                self.target.render(scope, &mut url);
+                self.render_target(scope, &mut url)?;
                 reqwest::Url::parse(&url).map_err(|e| format!("`{url}` is no URL: {e}"))?
             }
         };
@@ -196,6 +199,17 @@ impl RequestTemplate {
         Ok(Rendered { url, headers, body })
     }
 
+    /// Appends path and query; the error is that the values in the step's path make none of it. Without its `/` a path
+    /// would run into what stands before it: the last word of the base URL's path, or the host.
+    fn render_target(&self, scope: &mut Scope<'_>, out: &mut String) -> Result<(), String> {
+        let from = out.len() + self.prefix;
+        self.target.render(scope, out);
+        match &out[from..] {
+            path if path.starts_with('/') => Ok(()),
+            path => Err(no_path(path)),
+        }
+    }
+
     /// The whole request as HTTP/1.1 puts it on the wire, where it is always the same.
     pub fn constant(&self) -> Option<&[u8]> {
         self.fixed.wire.as_deref()
@@ -214,14 +228,7 @@ impl RequestTemplate {
         bytes.clear();
         head.push_str(self.method.as_str());
         head.push(' ');
-        let from = head.len();
-        self.target.render(scope, head);
-        if !head[from..].starts_with('/') {
-            return Err(format!(
-                "`{}` is no path: it does not begin with `/`",
-                &head[from..]
-            ));
-        }
+        self.render_target(scope, head)?;
         head.push_str(" HTTP/1.1\r\n");
         if !self
             .headers
@@ -296,13 +303,25 @@ fn decimal_digits(number: usize) -> usize {
     number.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
-fn compile_target(step: &Step, names: &Names, origin: &Origin) -> Result<Text, TrafficError> {
-    let mut target = Text::default();
-    target.push_text(&origin.prefix, Escape::Target);
+/// The target, and how many bytes of it are the base URL's path. A step's path that is none whatever its variables are is
+/// an error.
+fn compile_target(
+    step: &Step,
+    names: &Names,
+    origin: &Origin,
+) -> Result<(Text, usize), TrafficError> {
+    let mut prefix = String::new();
+    Escape::Target.push(&origin.prefix, &mut prefix);
     let path = step.path.split('#').next().unwrap_or_default();
-    if !path.starts_with('/') && !path.starts_with("{{") {
-        target.push_text("/", Escape::None);
+    let begin = Text::compile(path, Escape::Target, names)?;
+    if begin
+        .known_start()
+        .is_some_and(|known| !known.starts_with('/'))
+    {
+        return Err(TrafficError::Scenario(no_path(path)));
     }
+    let mut target = Text::default();
+    target.push_text(&prefix, Escape::None);
     target.push(path, Escape::Target, names)?;
     let mut separator = if path.contains('?') { "&" } else { "?" };
     for (name, value) in &step.query {
@@ -312,7 +331,11 @@ fn compile_target(step: &Step, names: &Names, origin: &Origin) -> Result<Text, T
         target.push(value, Escape::Query, names)?;
         separator = "&";
     }
-    Ok(target)
+    Ok((target, prefix.len()))
+}
+
+fn no_path(path: &str) -> String {
+    format!("`{path}` is no path: it does not begin with `/`")
 }
 
 fn compile_header(
@@ -448,6 +471,55 @@ mod tests {
             wire.ends_with("content-length: 18\r\n\r\n{\"id\":\"1&\\r\\n\\\"2\"}"),
             "{wire}"
         );
+    }
+
+    #[test]
+    fn what_does_not_begin_as_a_path_is_sent_nowhere() {
+        for base in ["http://h", "http://h/base"] {
+            let (template, origin) = compile(&step("GET", "{{ id }}"), &flow(), base);
+            assert!(render(&template, &origin, "/42").0.contains("/42 HTTP/1.1"));
+            // Behind `http://h` these would be other hosts.
+            for id in [
+                "42",
+                "",
+                ".example.org/",
+                "@example.org/",
+                "https://example.org/",
+            ] {
+                let mut value = Value::default();
+                value.set(id);
+                let mut rng = Pcg64::new(1, 1);
+                let mut scope = Scope {
+                    values: &[value],
+                    user: 1,
+                    iteration: 1,
+                    rng: &mut rng,
+                };
+                let sent = template.render(&origin, &mut scope);
+                assert!(sent.is_err_and(|e| e.contains("no path")), "{base} {id}");
+                let sent = template.render_http1(&origin, &mut scope, &mut Wire::default());
+                assert!(sent.is_err_and(|e| e.contains("no path")), "{base} {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_can_be_none_is_refused_before_the_run() {
+        let mut names = names();
+        names.bind("constant", Binding::Constant("items".into()));
+        for (path, right) in [
+            ("{{ constant }}/{{ id }}", false),
+            ("{{ user }}", false),
+            ("{{ random(1, 9) }}/x", false),
+            ("{{ id }}", true),
+            ("/{{ constant }}", true),
+        ] {
+            let origin = Origin::parse("http://h/base").unwrap();
+            let step = step("GET", path);
+            let compiled =
+                RequestTemplate::compile(&flow(), &step, &names, &origin, Path::new("/"), false);
+            assert_eq!(compiled.is_ok(), right, "{path}");
+        }
     }
 
     #[test]

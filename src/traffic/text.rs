@@ -258,6 +258,17 @@ impl Text {
         }
     }
 
+    /// How it begins whatever its variables are; `None` where one of them decides. A number or a UUID is none, but begins
+    /// with a letter or digit.
+    pub fn known_start(&self) -> Option<&str> {
+        match self.0.first() {
+            Some(Piece::Slot(..)) => None,
+            Some(Piece::Text(text)) => Some(text),
+            Some(Piece::User | Piece::Iteration | Piece::Uuid | Piece::Random(..)) => Some("0"),
+            None => Some(""),
+        }
+    }
+
     /// Appends the text with its values.
     pub fn render(&self, scope: &mut Scope<'_>, out: &mut String) {
         for piece in &self.0 {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::record::{Outcome, Record};
+use crate::record::{Outcome, Record, Sample, What};
 use crate::scenario::*;
 
 /// A saturated generator: late by up to 120 ms in each of 60 seconds.
@@ -107,10 +107,33 @@ fn the_generators_own_errors_are_not_the_services() {
     let verdicts = judge(&sim.record());
     // Ten of 12,000: too few to call the generator saturated, enough to fail the bound if they counted.
     assert_ruling(&verdicts[0], Ruling::Inconclusive);
-    insta::assert_snapshot!(verdicts[0].because, @"errors were 0.083%, limit 0.05%, over 12,000 requests (10 failed); worst from 10 s to 11 s (5%), mostly local (10); but 10 of them failed for want of a file descriptor or local port of the generator");
+    insta::assert_snapshot!(verdicts[0].because, @"errors were 0.083%, limit 0.05%, over 12,000 requests (10 failed); worst from 10 s to 11 s (5%), mostly local (10); but 10 of them failed for want of a file descriptor or local port");
     assert_ruling(&verdicts[1], Ruling::Pass);
     sim.change(10.0, 11.0, |_, r| r.fail(Outcome::Local, MS));
     assert_ruling(&own_verdict(&sim.record()), Ruling::Inconclusive);
+}
+
+#[test]
+fn what_the_generator_could_not_send_is_told_as_the_first_of_it_says() {
+    let mut sim = Sim::steady(200, 10).expect(expect_slo(errors_below(0.0005)));
+    sim.change(0.0, 10.0, |_, r| r.fail(Outcome::Local, MS));
+    let sample = Sample {
+        flow: "main".into(),
+        step: "GET /".into(),
+        outcome: Outcome::Local,
+        instance: None,
+        request: "GET http://h42".into(),
+        error: "`42` is no path: it does not begin with `/`".into(),
+        status: None,
+        headers: Default::default(),
+        body: None,
+    };
+    sim.push(at(0.1), What::Sample(sample));
+    for verdict in judge(&sim.record()) {
+        assert_ruling(&verdict, Ruling::Inconclusive);
+        assert!(verdict.because.contains("`42` is no path"), "{verdict:?}");
+        assert!(!verdict.because.contains("descriptor"), "{verdict:?}");
+    }
 }
 
 #[test]

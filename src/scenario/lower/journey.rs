@@ -163,8 +163,8 @@ impl Lower<'_> {
                 }
             })
             .collect();
-        let begins =
-            constant.starts_with('/') || !matches!(parts.first(), Some(Part::Text(_)) | None);
+        // Only a variable may hold a path; a number or a UUID is none.
+        let begins = constant.starts_with('/') || matches!(parts.first(), Some(Part::Variable(_)));
         let problem = if constant.contains("://") && !constant.starts_with('/') {
             Some(
                 Problem::new(
@@ -233,6 +233,7 @@ impl Lower<'_> {
                 );
             }
             for value in one_or_more(&entry.value) {
+                self.not_recorded(entry, value);
                 let text = value.text().unwrap_or_default();
                 if http::HeaderValue::from_bytes(text.as_bytes()).is_err() {
                     let problem = Problem::new(
@@ -244,6 +245,25 @@ impl Lower<'_> {
             }
         }
         self.pairs(node, "headers", scope)
+    }
+
+    /// The record has the scenario in it, and is shown around: a credential must be known for one.
+    fn not_recorded(&mut self, header: &Entry, value: &Node) {
+        const CREDENTIALS: [&str; 4] = [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "x-api-key",
+        ];
+        let credential = { CREDENTIALS.iter() }.any(|name| header.key.eq_ignore_ascii_case(name));
+        if credential && value.scalar().is_some_and(|s| s.substituted) {
+            let problem = Problem::new(
+                value.at,
+                format!("`{}` from the environment would be recorded", header.key),
+            );
+            let problem = problem.expected("the name of a secret, such as {{ token }}");
+            self.report(problem.help("with `secrets: { token: \"${TOKEN}\" }` at the top of the file it is recorded as ***"));
+        }
     }
 
     fn body(&mut self, node: &Node, scope: &Scope) -> Option<Body> {

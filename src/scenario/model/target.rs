@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::scenario::units::duration;
 
@@ -81,8 +81,8 @@ pub struct LocalTarget {
     pub command: Vec<String>,
     /// How many instances.
     pub instances: u32,
-    /// Extra environment.
-    #[serde(default)]
+    /// Extra environment. The values are not recorded: passwords are given to programs in this way.
+    #[serde(default, serialize_with = "names_only")]
     pub env: BTreeMap<String, String>,
     /// The balancer's port on 127.0.0.1; a free one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +105,10 @@ pub struct LocalTarget {
     /// Common settings.
     #[serde(flatten)]
     pub common: TargetCommon,
+}
+
+fn names_only<S: Serializer>(env: &BTreeMap<String, String>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_map(env.keys().map(|name| (name, "***")))
 }
 
 /// A readiness probe.

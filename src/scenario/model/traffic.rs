@@ -1,13 +1,14 @@
 //! Flows: when requests are sent, by how many users, over which connections.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::journey::Node;
-use crate::scenario::units::{Rate, duration, duration_opt};
+use crate::scenario::units::{Rate, duration, duration_opt, format_duration};
 
 /// One stream of traffic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,6 +144,19 @@ pub enum Think {
     ),
     /// Exponential with this mean: `exp(2s)`.
     Exponential(#[serde(with = "duration")] Duration),
+}
+
+impl fmt::Display for Think {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Think::None => f.write_str("0s"),
+            Think::Fixed(time) => f.write_str(&format_duration(time)),
+            Think::Uniform(low, high) => {
+                write!(f, "{}..{}", format_duration(low), format_duration(high))
+            }
+            Think::Exponential(mean) => write!(f, "exp({})", format_duration(mean)),
+        }
+    }
 }
 
 /// How connections are used, which decides what a load balancer sees.

@@ -183,7 +183,7 @@ static LOCAL: Object = Object {
         .required()
         .example("squall demo --port {port}"),
         Field::of("instances", Scalar::Int(1, 1000), "How many instances.").default("1"),
-        Field::new("env", TEXTS, "Extra environment of the instances."),
+        Field::new("env", TEXTS, "Extra environment of the instances. Its values are not recorded."),
         Field::of("port", Scalar::Int(1, 65535), "The balancer's port on 127.0.0.1; a free one when absent.").example("8080"),
         Field::of("first-port", Scalar::Int(1, 65535), "The first instance's port; the others have the ones after it, and a restarted one that of its predecessor. Free ones when absent: fixed ones are for what must find them, such as Prometheus.").example("9101"),
         Field::of("scheme", Scalar::Choice(&[("http", "Clear text."), ("https", "TLS.")]), "What the instances speak.")

@@ -25,7 +25,7 @@ pub use deploy::{SETTLE, SPREAD_ERRORS, SPREAD_WITHIN};
 pub use faults::{CLUSTER_KINDS, KINDS, LOCAL_KINDS};
 pub use file::SCENARIO;
 pub use journey::METHODS;
-pub use scalar::Scalar;
+pub use scalar::{Scalar, is_url};
 pub use schema::schema;
 
 /// What may stand at a place.

@@ -376,7 +376,8 @@ pub(super) fn is_label(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-fn is_url(text: &str) -> bool {
+/// Whether a text is an `http://` or `https://` URL.
+pub fn is_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));
