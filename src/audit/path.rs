@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Service;
 
 use super::{Nothing, Objects, Workload};
+use crate::platform::kubernetes::lasting;
 
 /// The workloads on the path from this Service on, or behind any Service.
 pub(super) fn on_path<'o>(
@@ -72,7 +73,7 @@ fn leads_to(service: &Service, workload: &Workload) -> bool {
 fn names(workload: &Workload, service: &str) -> bool {
     let variable = format!("{}_SERVICE_", service.to_uppercase().replace('-', "_"));
     let spec = workload.template.spec.as_ref();
-    let containers = spec.iter().flat_map(|s| &s.containers);
+    let containers = spec.into_iter().flat_map(lasting);
     let mut texts = containers.flat_map(|c| {
         let values = c.env.iter().flatten().filter_map(|e| e.value.as_ref());
         let words = c.command.iter().chain(&c.args).flatten();

@@ -3,13 +3,14 @@
 use k8s_openapi::api::core::v1::{Container, Probe};
 
 use super::{Finding, Harm, Workload};
+use crate::platform::kubernetes::lasting;
 
 /// A liveness probe that gives up sooner than this takes a pod that is busy for a dead one, seconds.
 const SHORT: i32 = 3;
 
 pub(super) fn check(workload: &Workload, findings: &mut Vec<Finding>) {
     let spec = workload.template.spec.as_ref();
-    let containers: Vec<&Container> = spec.iter().flat_map(|s| &s.containers).collect();
+    let containers: Vec<&Container> = spec.into_iter().flat_map(lasting).collect();
     if containers.iter().all(|c| c.readiness_probe.is_none()) {
         findings.push(Finding {
             rule: "no-readiness-probe",

@@ -1,9 +1,10 @@
 //! Autoscalers that cannot do what they are for.
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 use serde_json::Value;
 
 use super::{Finding, Harm, Objects, Workload};
+use crate::platform::kubernetes::lasting;
 
 pub(super) fn check(objects: &Objects, on_path: &[&Workload], findings: &mut Vec<Finding>) {
     for autoscaler in &objects.autoscalers {
@@ -53,20 +54,12 @@ fn without_base(
         resource.pointer("/target/averageUtilization")?;
         resource.get("name")?.as_str()
     });
-    let template = workload.template.spec.as_ref();
     // Defaults of the namespace and limits are requests in the pods, and not in the template.
     let pods = workload.pods(objects);
     let pod = pods.first().and_then(|p| p.spec.as_ref());
-    let containers: Vec<&Container> = match pod {
-        Some(spec) => spec.containers.iter().collect(),
-        None => template.iter().flat_map(|s| &s.containers).collect(),
-    };
+    let spec = pod.or(workload.template.spec.as_ref())?;
     for resource in of_pod {
-        let missing: Vec<&str> = containers
-            .iter()
-            .filter(|c| !requests(c, resource, pod.is_none()))
-            .map(|c| c.name.as_str())
-            .collect();
+        let missing = requests_nothing(spec, resource, pod.is_none());
         if !missing.is_empty() {
             return Some(Finding {
                 rule: "no-request",
@@ -82,18 +75,33 @@ fn without_base(
                 ),
                 why: "Utilization is a share of requests: without them there is none, and nothing is scaled however high the \
                       load.",
-                change: format!("set resources.requests.{resource} of every container"),
+                change: format!(
+                    "set resources.requests.{resource} of every container, sidecars among them"
+                ),
             });
         }
     }
     None
 }
 
-fn requests(container: &Container, resource: &str, limit_counts: bool) -> bool {
-    let resources = container.resources.as_ref();
-    let has = |list: Option<&std::collections::BTreeMap<String, _>>| {
-        list.is_some_and(|l| l.contains_key(resource))
+/// Containers without a request that the utilization of the whole pod is a share of, as the controller looks for it: the
+/// pod's own where it has any (its containers' make up for what it has none of), else that of each container.
+fn requests_nothing<'a>(spec: &'a PodSpec, resource: &str, limit_counts: bool) -> Vec<&'a str> {
+    let has = |given: Option<&ResourceRequirements>| {
+        let requests = given.and_then(|r| r.requests.as_ref());
+        let limits = given.and_then(|r| r.limits.as_ref());
+        let mut lists = [requests, limits.filter(|_| limit_counts)]
+            .into_iter()
+            .flatten();
+        lists.any(|list| list.contains_key(resource))
     };
-    has(resources.and_then(|r| r.requests.as_ref()))
-        || (limit_counts && has(resources.and_then(|r| r.limits.as_ref())))
+    let without = lasting(spec).filter(|c| !has(c.resources.as_ref()));
+    let missing: Vec<&str> = without.map(|c| c.name.as_str()).collect();
+    let own = spec.resources.as_ref();
+    let of_pod = own.is_some_and(|r| r.requests.is_some() || limit_counts && r.limits.is_some());
+    let one_has = missing.len() < lasting(spec).count();
+    match of_pod && (has(own) || one_has) {
+        true => Vec::new(),
+        false => missing,
+    }
 }

@@ -158,6 +158,32 @@ fn autoscalers_without_a_base_or_a_second_pod_are_found() {
         "no-request: HorizontalPodAutoscaler/front it scales Deployment/front by memory utilization, and container main \
          has no memory request",
     );
+    // A sidecar counts, an init container that ends does not.
+    breaks(
+        |s| {
+            s.front["template"]["spec"]["initContainers"] = json!([{"name": "migrate"},
+                {"name": "proxy", "restartPolicy": "Always", "resources": {"requests": {"memory": "1Mi"}}}])
+        },
+        "no-request: HorizontalPodAutoscaler/front it scales Deployment/front by cpu utilization, and container proxy \
+         has no cpu request",
+    );
+    // Requests of the whole pod stand for those of its containers, each where it is given.
+    let mut whole = healthy();
+    whole.front["template"]["spec"]["resources"] = json!({"requests": {"memory": "1Gi"}});
+    for resource in ["memory", "cpu"] {
+        let metric = json!({"name": resource, "target": {"averageUtilization": 60}});
+        whole.autoscalers[0] = autoscaler(2, metric);
+        assert_eq!(found(&whole), [], "{resource}");
+    }
+    breaks(
+        |s| {
+            s.front["template"]["spec"]["resources"] = json!({"requests": {"cpu": "1"}});
+            let metric = json!({"name": "memory", "target": {"averageUtilization": 60}});
+            s.autoscalers[0] = autoscaler(2, metric);
+        },
+        "no-request: HorizontalPodAutoscaler/front it scales Deployment/front by memory utilization, and container main \
+         has no memory request",
+    );
     weakens(
         |s| s.autoscalers[0]["spec"]["minReplicas"] = json!(1),
         "scales-to-one: HorizontalPodAutoscaler/front it may scale Deployment/front down to 1 replica",

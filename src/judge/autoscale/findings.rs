@@ -36,7 +36,9 @@ pub(super) fn all(gathered: &Gathered, load: &Load, expect: &AutoscaleExpectatio
 fn no_request(gathered: &Gathered) -> Option<Finding> {
     let (pod, container, resource) = gathered.no_request.first()?;
     let mut troubles = gathered.troubles.iter();
-    let trouble = troubles.find(|t| t.message.contains("missing request"))?;
+    // Or `missing pod-level request`, where pods have requests of their own.
+    let trouble =
+        troubles.find(|t| t.message.contains("missing") && t.message.contains("request"))?;
     let more = match gathered.no_request.len() {
         1 => String::new(),
         n => format!(" and {} more", words::counted(n as u64 - 1, "container")),

@@ -29,6 +29,7 @@ mod autoscaler;
 mod change;
 mod chaos_mesh;
 mod connect;
+mod containers;
 mod drain;
 mod evict;
 mod exec;
@@ -61,6 +62,7 @@ mod workloads;
 
 pub use api::Cluster;
 pub use change::UNDO as UNDO_ANNOTATION;
+pub(crate) use containers::lasting;
 pub use guard::Limits;
 pub use lazy::Unconnected;
 pub use node::run as run_command;

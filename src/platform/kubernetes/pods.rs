@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
+use super::containers;
 use super::watch::Change;
 use crate::platform::Instance;
 use crate::record::{Incident, InstanceEvent, InstanceState, What};
@@ -82,12 +83,9 @@ pub fn is_ready(pod: &Pod) -> bool {
 /// Why a pod is not ready, in the cluster's words; for messages.
 pub fn why_not_ready(pod: &Pod) -> String {
     let status = pod.status.as_ref();
-    let waiting = status
-        .and_then(|s| s.container_statuses.as_ref())
-        .and_then(|all| {
-            all.iter()
-                .find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone())
-        });
+    // The pod's own containers only wait (`PodInitializing`) while one that comes first does not get on.
+    let mut all = containers::init_statuses(pod).chain(containers::statuses(pod));
+    let waiting = all.find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
     let scheduled = condition(pod, "PodScheduled").filter(|c| c.status == "False");
     waiting
         .or_else(|| scheduled.and_then(|c| c.message.clone()))
@@ -223,7 +221,7 @@ impl Pods {
                 owner,
                 node: None,
                 labels: pod.metadata.labels.clone().unwrap_or_default(),
-                containers: containers_of(pod),
+                containers: containers::names(pod),
                 ids: Vec::new(),
                 priority: priority_of(pod),
                 state: InstanceState::Started,
@@ -241,7 +239,7 @@ impl Pods {
             events.push(What::Placed { instance, node });
         }
         known.node = node;
-        known.ids = container_ids(pod);
+        known.ids = containers::ids(pod);
         known.labels = pod.metadata.labels.clone().unwrap_or_default();
         // What happened before squall looked is not news.
         let incidents = incidents(name, pod, &mut known.told);
@@ -321,28 +319,6 @@ fn state_of(pod: &Pod) -> InstanceState {
     }
 }
 
-/// The containers; a mesh may have put its proxy first, and then says which is meant as it does for kubectl.
-pub(super) fn containers_of(pod: &Pod) -> Vec<String> {
-    let containers = pod.spec.iter().flat_map(|s| &s.containers);
-    let mut names: Vec<String> = containers.map(|c| c.name.clone()).collect();
-    let annotations = pod.metadata.annotations.as_ref();
-    let meant = annotations.and_then(|a| a.get("kubectl.kubernetes.io/default-container"));
-    names.sort_by_key(|name| Some(name) != meant);
-    names
-}
-
-/// What the runtime calls the pod's containers (`containerd://ID`), with their names.
-fn container_ids(pod: &Pod) -> Vec<(String, String)> {
-    let statuses = pod.status.iter();
-    // Sidecars are among the latter.
-    let statuses = statuses.flat_map(|s| [&s.container_statuses, &s.init_container_statuses]);
-    let ids = statuses.flatten().flatten().filter_map(|status| {
-        let (_, id) = status.container_id.as_ref()?.split_once("://")?;
-        Some((id.to_string(), status.name.clone()))
-    });
-    ids.collect()
-}
-
 /// What befell the pod that was not told yet.
 fn incidents(name: &str, pod: &Pod, told: &mut BTreeSet<String>) -> Vec<What> {
     let mut found = Vec::new();
@@ -376,53 +352,10 @@ fn incidents(name: &str, pod: &Pod, told: &mut BTreeSet<String>) -> Vec<What> {
     }
     // A container that ends because its pod was told to is no incident.
     let ending = pod.metadata.deletion_timestamp.is_some();
-    for container in status
-        .and_then(|s| s.container_statuses.as_ref())
-        .into_iter()
-        .flatten()
-    {
-        for (key, incident, detail) in container_incidents(container) {
-            if !ending || incident == Incident::OomKilled {
-                tell(key, incident, detail);
-            }
+    for (key, incident, detail) in containers::incidents(pod) {
+        if !ending || incident == Incident::OomKilled {
+            tell(key, incident, detail);
         }
-    }
-    found
-}
-
-fn container_incidents(c: &ContainerStatus) -> Vec<(String, Incident, String)> {
-    let mut found = Vec::new();
-    let ends = [&c.state, &c.last_state].into_iter().flatten();
-    for end in ends.filter_map(|s| s.terminated.as_ref()) {
-        let id = end
-            .container_id
-            .clone()
-            .unwrap_or_else(|| c.restart_count.to_string());
-        let (incident, how) = match (end.reason.as_deref(), end.signal, end.exit_code) {
-            (Some("OOMKilled"), _, _) => (Incident::OomKilled, "killed for its memory".to_string()),
-            (_, Some(signal), _) if signal != 0 => {
-                (Incident::Restarted, format!("ended by signal {signal}"))
-            }
-            (_, _, code) if code > 128 => (
-                Incident::Restarted,
-                format!("ended by signal {}", code - 128),
-            ),
-            (_, _, code) => (Incident::Restarted, format!("exited with code {code}")),
-        };
-        found.push((id, incident, format!("container {}: {how}", c.name)));
-    }
-    let waiting = c.state.as_ref().and_then(|s| s.waiting.as_ref());
-    let message = waiting.and_then(|w| w.message.clone()).unwrap_or_default();
-    let detail = format!("container {}: {message}", c.name);
-    match waiting.and_then(|w| w.reason.as_deref()) {
-        Some("CrashLoopBackOff") => {
-            let key = format!("{} crash loop {}", c.name, c.restart_count);
-            found.push((key, Incident::CrashLoop, detail));
-        }
-        Some("ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull") => {
-            found.push((format!("{} image", c.name), Incident::ImagePull, detail));
-        }
-        _ => {}
     }
     found
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::containers;
 use super::exec::Exec;
 use super::faults::{Faults, Victim};
 use crate::platform::PlatformError;
@@ -70,14 +71,9 @@ impl Faults {
             .cluster
             .call(&format!("read pod {pod}"), self.pods().get(pod))
             .await?;
-        let statuses = found
-            .status
-            .and_then(|s| s.container_statuses)
-            .unwrap_or_default();
-        let status = statuses.into_iter().find(|s| s.name == container);
-        status
+        containers::status_of(&found, container)
             .filter(|s| s.state.as_ref().is_some_and(|s| s.running.is_some()))
-            .and_then(|s| s.container_id)
+            .and_then(|s| s.container_id.clone())
             .ok_or_else(|| {
                 PlatformError::Failed(format!("container {container} of pod {pod} does not run"))
             })

@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::containers;
 use super::exec::{Exec, outcome};
 use super::faults::{Faults, Victim};
-use super::pods::containers_of;
 use crate::platform::PlatformError;
 use crate::record::{Level, Sink};
 use crate::scenario::{FaultKind, StressPlace};
@@ -68,11 +68,15 @@ fn command(kind: &FaultKind) -> Option<(Vec<String>, &StressPlace)> {
     Some((command, place))
 }
 
-/// The patch that puts an ephemeral container beside `target`.
+/// The patch that puts an ephemeral container beside `target`. It may do no more than a namespace allows in which the Pod
+/// Security Standard `restricted` is enforced.
 fn ephemeral(name: &str, target: &str, image: &str, command: &[String]) -> Value {
     json!({"spec": {"ephemeralContainers": [{
         "name": name, "image": image, "command": command, "targetContainerName": target,
         "stdin": true, "stdinOnce": true,
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}},
     }]}})
 }
 
@@ -164,8 +168,8 @@ impl Faults {
         }
         let doing = format!("read pod {pod}");
         let found = self.cluster.call(&doing, self.pods().get(pod)).await?;
-        let containers = containers_of(&found);
-        let names: Vec<&str> = containers.iter().map(String::as_str).collect();
+        let all = containers::names(&found);
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
         let container = match place.container.as_deref() {
             Some(name) if !names.contains(&name) => {
                 return Err(PlatformError::Unsupported(format!(
@@ -408,5 +412,11 @@ mod tests {
             (&container["stdin"], &container["stdinOnce"]),
             (&json!(true), &json!(true))
         );
+        // What `restricted` asks of each container.
+        let security = &container["securityContext"];
+        assert_eq!(security["runAsNonRoot"], true);
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+        assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
     }
 }

@@ -11,6 +11,7 @@ use crate::record::{FaultStage, Micros, ObjectChange, ObjectEvent, Record, View,
 use crate::scenario::AutoscaleExpectation;
 
 mod metrics;
+mod pod;
 mod pods;
 mod spec;
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::metrics::{Asked, Pods as Which};
+use super::pod::State;
 use super::{Appeared, objects};
 use crate::judge::autoscale::published::{Groupings, Tally};
 use crate::judge::autoscale::types::Controller;
 use crate::observe::{POD_SAMPLES, PODS_SAMPLED_EVERY};
-use crate::record::quantity::thousandths;
-use crate::record::{Micros, ObjectChange, ObjectEvent, Record, View, What};
+use crate::record::{Micros, ObjectEvent, Record, View, What};
 
 /// What is told so near to a decision may have been seen by it or not.
 pub(super) const NEAR: Micros = 1_000_000;
@@ -27,7 +27,7 @@ const SAMPLED: Micros = 90_000_000;
 const WAYS: usize = 5_000;
 
 /// The record's clock as wall time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::judge) struct Wall(jiff::Timestamp);
 
 impl Wall {
@@ -41,20 +41,6 @@ impl Wall {
         let at: jiff::Timestamp = text.as_str()?.parse().ok()?;
         i64::try_from(at.duration_since(self.0).as_micros()).ok()
     }
-}
-
-/// A pod at some time.
-#[derive(Debug, Clone, PartialEq)]
-struct State {
-    gone: bool,
-    phase: String,
-    deleted: bool,
-    /// The Ready condition: its status (`None` for unknown) and since when, as the cluster writes it.
-    ready: Option<(Option<bool>, i64)>,
-    started: Option<i64>,
-    scheduled: bool,
-    /// Requests of all containers: container, resource, thousandths.
-    requests: Vec<(String, BTreeMap<String, i64>)>,
 }
 
 /// A sample of a pod: when it was taken, as the cluster writes it, and over how long.
@@ -118,7 +104,7 @@ impl Pods {
         for (at, object) in objects(record, "Pod") {
             let mine = object.facts.get("owner").is_some_and(|o| o == target);
             if mine || all.pods.contains_key(&object.name) {
-                let state = state(object, wall);
+                let state = State::of(object, wall);
                 let history = all.pods.entry(object.name.clone()).or_default();
                 history.push((at, version(object), state));
                 all.changes.insert(at);
@@ -187,12 +173,9 @@ impl Pods {
         for metric in metrics.filter(|m| m.is_utilization()) {
             for (pod, history) in &self.pods {
                 let states = history.iter().filter(|(.., s)| !s.gone);
-                for (container, requests) in states.flat_map(|(.., s)| &s.requests) {
-                    let meant = metric.container.as_ref().is_none_or(|c| c == container);
-                    if meant && !requests.contains_key(&metric.name) {
-                        let names = [pod, container, &metric.name].map(|n| n.to_string());
-                        found.insert(<(String, String, String)>::from(names));
-                    }
+                for container in states.flat_map(|(.., s)| s.requests_nothing(metric)) {
+                    let names = [pod, container, &metric.name].map(|n| n.to_string());
+                    found.insert(<(String, String, String)>::from(names));
                 }
             }
         }
@@ -223,14 +206,7 @@ impl Pods {
         }
         let states = self.pods.values().flat_map(|h| near(h, moment, NEAR));
         let live = states.filter(|s| !s.gone && !s.deleted);
-        let requests: BTreeSet<i64> = live
-            .map(|s| {
-                let meant = s.requests.iter();
-                let meant =
-                    meant.filter(|(name, _)| metric.container.as_ref().is_none_or(|c| c == name));
-                meant.filter_map(|(_, r)| r.get(&metric.name)).sum()
-            })
-            .collect();
+        let requests: BTreeSet<i64> = live.map(|s| s.request(metric)).collect();
         requests.len() <= 1
     }
 
@@ -386,32 +362,6 @@ fn near<T>(history: &History<T>, moment: Moment, after: Micros) -> impl Iterator
     let seen = history[sure.saturating_sub(1)..until].iter();
     seen.filter(move |(_, version, _)| *version <= moment.version)
         .map(|(.., v)| v)
-}
-
-fn state(object: &ObjectEvent, wall: &Wall) -> State {
-    let fact = |key: &str| object.facts.get(key).unwrap_or(&Value::Null);
-    let containers = fact("containers").as_object().into_iter().flatten();
-    let requests = containers.map(|(name, resources)| {
-        let requests = resources["requests"].as_object().into_iter().flatten();
-        let requests =
-            requests.filter_map(|(key, v)| Some((key.clone(), thousandths(v.as_str()?)?)));
-        (name.clone(), requests.collect())
-    });
-    let status = match fact("ready").as_str() {
-        Some("True") => Some(Some(true)),
-        Some("False") => Some(Some(false)),
-        Some(_) => Some(None),
-        None => None,
-    };
-    State {
-        gone: object.change == ObjectChange::Deleted,
-        phase: fact("phase").as_str().unwrap_or_default().into(),
-        deleted: !fact("deleted").is_null(),
-        ready: status.and_then(|s| Some((s, wall.micros(fact("ready-since"))?))),
-        started: wall.micros(fact("started")),
-        scheduled: !fact("node").is_null(),
-        requests: requests.collect(),
-    }
 }
 
 fn taken(object: &ObjectEvent, wall: &Wall) -> Option<Taken> {

@@ -208,6 +208,11 @@ pub fn pod_facts(pod: &Pod) -> BTreeMap<String, Value> {
         Some((c["name"].as_str()?.to_string(), resources))
     });
     facts.insert("containers".into(), Value::Object(containers.collect()));
+    // Of the pod as a whole, from 1.34 on.
+    if let Some(own) = whole.pointer("/spec/resources").filter(|r| r.is_object()) {
+        let own = json!({"requests": own["requests"], "limits": own["limits"]});
+        facts.insert("resources".into(), own);
+    }
     facts
 }
 

@@ -84,5 +84,12 @@ fn a_pod_is_told_with_what_it_may_use() {
     let containers = facts["containers"].as_object().unwrap();
     assert_eq!(containers.keys().collect::<Vec<_>>(), ["side", "web"]);
     assert_eq!(containers["web"]["limits"]["memory"], "64Mi");
-    assert!(!facts.contains_key("deleted"));
+    assert!(!facts.contains_key("deleted") && !facts.contains_key("resources"));
+    let mut whole = pod;
+    whole.spec.as_mut().unwrap().resources =
+        serde_json::from_value(json!({"requests": {"cpu": "2"}, "limits": {"memory": "1Gi"}}))
+            .unwrap();
+    let facts = facts::pod_facts(&whole);
+    assert_eq!(facts["resources"]["requests"]["cpu"], "2");
+    assert_eq!(facts["resources"]["limits"]["memory"], "1Gi");
 }

@@ -148,6 +148,54 @@ fn incidents_are_told_once_and_apart() {
 }
 
 #[test]
+fn what_befalls_a_sidecar_or_a_container_that_comes_first_is_told_as_well() {
+    let with = |name: &str, key: &str, state: serde_json::Value| {
+        let mut pod = pod("a", false);
+        pod["spec"]["initContainers"] =
+            json!([{"name": "migrate"}, {"name": "proxy", "restartPolicy": "Always"}]);
+        pod["status"]["containerStatuses"] = json!([{"name": "shop", "restartCount": 0, "ready": false, "image": "",
+            "imageID": "", "state": {"waiting": {"reason": "PodInitializing"}}}]);
+        pod["status"]["initContainerStatuses"] = json!([{"name": name, "restartCount": 1, "ready": false, "image": "",
+            "imageID": "", key: state}]);
+        read(pod)
+    };
+    let told = |then: &Pod| {
+        let mut pods = Pods::default();
+        pods.applied(&read(pod("a", false)));
+        words(&pods.applied(then))
+    };
+    let ended = |code: i32| json!({"terminated": {"exitCode": code, "containerID": "c1"}});
+    let oom = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "containerID": "c1"}});
+    assert_eq!(
+        told(&with("proxy", "lastState", oom.clone())),
+        ["a OomKilled"]
+    );
+    assert_eq!(
+        told(&with("proxy", "lastState", ended(0))),
+        ["a Restarted"],
+        "a sidecar is to run on"
+    );
+    assert_eq!(told(&with("migrate", "lastState", oom)), ["a OomKilled"]);
+    assert_eq!(
+        told(&with("migrate", "lastState", ended(1))),
+        ["a Restarted"]
+    );
+    assert!(
+        told(&with("migrate", "state", ended(0))).is_empty(),
+        "it has done its work"
+    );
+    let stuck = with(
+        "migrate",
+        "state",
+        json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+    );
+    assert_eq!(told(&stuck), ["a CrashLoop"]);
+    assert_eq!(why_not_ready(&stuck), "CrashLoopBackOff");
+    // A sidecar can be meant by a fault, where it is named; one that has ended cannot.
+    assert_eq!(containers::names(&stuck), ["shop", "proxy"]);
+}
+
+#[test]
 fn a_container_that_ends_with_its_pod_is_no_incident() {
     let mut pods = Pods::default();
     pods.applied(&read(pod("a", true)));
@@ -213,10 +261,13 @@ fn the_container_that_is_meant_where_none_is_named_comes_first() {
     with_proxy["spec"]["containers"] =
         json!([{"name": "proxy"}, {"name": "log"}, {"name": "shop"}]);
     assert_eq!(
-        containers_of(&read(with_proxy.clone())),
+        containers::names(&read(with_proxy.clone())),
         ["proxy", "log", "shop"]
     );
     with_proxy["metadata"]["annotations"] =
         json!({"kubectl.kubernetes.io/default-container": "shop"});
-    assert_eq!(containers_of(&read(with_proxy)), ["shop", "proxy", "log"]);
+    assert_eq!(
+        containers::names(&read(with_proxy)),
+        ["shop", "proxy", "log"]
+    );
 }
