@@ -274,7 +274,10 @@ fn the_environment_is_put_in_and_never_shown() {
     assert!(recorded.contains("\"instances\":4"), "{recorded}");
 
     // What a program is given in its environment is its own.
-    let text = BASE.replace("instances: 3", "env: { PASSWORD: \"${TOKEN}\" }");
+    let text = BASE.replace(
+        "instances: 3",
+        "instances: 3\n    env: { PASSWORD: \"${TOKEN}\" }",
+    );
     let scenario = parse("x.yaml", &text, Path::new("."), &env).unwrap_or_else(|p| panic!("{p}"));
     let recorded = serde_json::to_string(&scenario).unwrap();
     assert!(
