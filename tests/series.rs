@@ -73,6 +73,7 @@ fn a_healthy_service_passes_each_run_with_a_seed_of_its_own() {
     assert_eq!((runs.len(), seeds.len()), (3, 3), "{result:#}");
     for file in [
         "summary.md",
+        "junit.xml",
         "report.html",
         "run-02/report.html",
         "run-03/record.jsonl",

@@ -39,7 +39,7 @@ pub struct Args {
     /// Print result.json instead of the summary.
     #[arg(long)]
     json: bool,
-    /// Write result.json, summary.md and report.html into this folder.
+    /// Write result.json, junit.xml, summary.md and report.html into this folder.
     #[arg(long)]
     out: Option<PathBuf>,
 }

@@ -53,6 +53,7 @@ enum Command {
     /// Run a scenario and judge it.
     Run(run::Args),
     /// Check scenario files: every problem at once, with line and column.
+    #[command(alias = "check")]
     Validate(files::ValidateArgs),
     /// Print exactly what a run would do and to what. Does nothing.
     Plan(plan::Args),

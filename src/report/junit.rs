@@ -22,45 +22,71 @@ impl Output for JUnit {
     }
 }
 
+/// What the document is of.
+pub(super) struct Suite<'a> {
+    pub name: &'a str,
+    pub verdicts: &'a [Verdict],
+    /// Start of traffic, for times in the evidence.
+    pub zero: Micros,
+    /// Seconds.
+    pub length: f64,
+    /// Further attributes of its element, each with its value.
+    pub attributes: Vec<(&'a str, &'a str)>,
+    pub properties: Vec<(&'a str, String)>,
+    /// Why it is not whole.
+    pub broken: Option<String>,
+}
+
 fn document(run: &Judged<'_>) -> String {
     let summary = run.summary;
-    let broken = phrases::cut_short(&summary.ended);
-    let number = |of: Ruling| run.verdicts.iter().filter(|v| v.verdict == of).count();
-    let tests = run.verdicts.len() + usize::from(broken.is_some());
-    let failures = number(Ruling::Fail);
-    let errors = number(Ruling::Inconclusive) + usize::from(broken.is_some());
     let length = summary
         .traffic_end_us
-        .saturating_sub(summary.traffic_start_us) as f64
-        / 1e6;
-    let name = escape(&summary.scenario);
+        .saturating_sub(summary.traffic_start_us);
+    suite(&Suite {
+        name: &summary.scenario,
+        verdicts: run.verdicts,
+        zero: summary.traffic_start_us,
+        length: length as f64 / 1e6,
+        attributes: vec![
+            ("timestamp", &summary.started),
+            ("hostname", &summary.host.name),
+        ],
+        properties: vec![
+            ("seed", summary.seed.to_string()),
+            ("version", summary.version.clone()),
+            ("verdict", phrases::overall(run.overall()).to_string()),
+        ],
+        broken: phrases::cut_short(&summary.ended),
+    })
+}
+
+/// The document of a suite.
+pub(super) fn suite(of: &Suite<'_>) -> String {
+    let number = |ruling: Ruling| of.verdicts.iter().filter(|v| v.verdict == ruling).count();
+    let tests = of.verdicts.len() + usize::from(of.broken.is_some());
+    let failures = number(Ruling::Fail);
+    let errors = number(Ruling::Inconclusive) + usize::from(of.broken.is_some());
+    let (name, length) = (escape(of.name), of.length);
     let counts = format!(
         r#"tests="{tests}" failures="{failures}" errors="{errors}" skipped="0" time="{length:.3}""#
     );
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(out, r#"<testsuites name="squall" {counts}>"#);
-    let _ = writeln!(
-        out,
-        r#"  <testsuite name="{name}" {counts} timestamp="{}" hostname="{}">"#,
-        escape(&summary.started),
-        escape(&summary.host.name),
-    );
-    out.push_str("    <properties>\n");
-    let seed = summary.seed.to_string();
-    for (key, value) in [
-        ("seed", seed.as_str()),
-        ("version", &summary.version),
-        ("verdict", phrases::overall(run.overall())),
-    ] {
+    let _ = write!(out, r#"  <testsuite name="{name}" {counts}"#);
+    for (key, value) in &of.attributes {
+        let _ = write!(out, r#" {key}="{}""#, escape(value));
+    }
+    out.push_str(">\n    <properties>\n");
+    for (key, value) in &of.properties {
         let value = escape(value);
         let _ = writeln!(out, r#"      <property name="{key}" value="{value}"/>"#);
     }
     out.push_str("    </properties>\n");
-    for verdict in run.verdicts {
-        case(&mut out, &name, verdict, summary.traffic_start_us, length);
+    for verdict in of.verdicts {
+        case(&mut out, &name, verdict, of.zero, length);
     }
-    if let Some(why) = broken {
-        let why = escape(&why);
+    if let Some(why) = &of.broken {
+        let why = escape(why);
         let _ = writeln!(
             out,
             r#"    <testcase classname="{name}" name="run completes" time="{length:.3}">

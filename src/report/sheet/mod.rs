@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::json::FORMAT;
+use super::junit::{self, Suite};
 use super::plots::Chart;
-use super::{ReportError, Style, html, place};
+use super::{ReportError, Style, html, phrases, place};
 use crate::judge::{Ruling, Verdict};
 
 mod capacity;
@@ -116,8 +117,21 @@ impl Sheet {
             reason,
         })?;
         let markdown = markdown::render(self);
+        let junit = junit::suite(&Suite {
+            name: &self.title,
+            verdicts: &self.verdicts,
+            zero: 0,
+            length: 0.0,
+            attributes: Vec::new(),
+            properties: vec![
+                ("kind", self.kind.name().to_string()),
+                ("verdict", phrases::overall(self.overall).to_string()),
+            ],
+            broken: None,
+        });
         [
             place(dir, "result.json", self.json()?),
+            place(dir, "junit.xml", junit.into_bytes()),
             place(dir, "summary.md", markdown.into_bytes()),
             place(dir, "report.html", page.into_bytes()),
         ]

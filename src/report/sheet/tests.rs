@@ -53,8 +53,15 @@ fn a_terminal_gets_no_escape_sequence_and_the_command_to_judge_again() {
 fn a_page_and_a_comment_get_no_markup() {
     let dir = tempfile::tempdir().unwrap();
     let written = sheet().write(dir.path()).unwrap();
-    assert_eq!(written.len(), 3);
+    assert_eq!(written.len(), 4);
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let junit = read("junit.xml");
+    assert!(
+        junit.contains(r#"tests="1" failures="0" errors="1""#)
+            && junit.contains("has 298 samples")
+            && !junit.contains("<script>"),
+        "{junit}"
+    );
     let page = read("report.html");
     assert!(
         page.contains("&lt;script&gt;alert(1)"),
