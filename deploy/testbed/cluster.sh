@@ -108,6 +108,8 @@ failSwapOn: false
 nodeStatusUpdateFrequency: 2s
 evictionHard: {memory.available: "50Mi", nodefs.available: "1%", imagefs.available: "1%"}
 imageGCHighThresholdPercent: 100
+# Of no effect while the API server does not have them.
+featureGates: {EphemeralContainers: true}
 ${KUBELET_YAML:-}
 C
   local c; for c in /sys/fs/cgroup/*/; do mkdir -p $c${CG}kn$i

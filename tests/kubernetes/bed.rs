@@ -32,9 +32,15 @@ fn root() -> &'static Path {
 }
 
 pub fn script(name: &str, args: &[&str]) {
+    script_with(name, args, None);
+}
+
+/// The same, with a variable of the environment.
+pub fn script_with(name: &str, args: &[&str], variable: Option<(&str, &str)>) {
     let path = root().join("deploy/testbed").join(name);
     let status = Command::new(&path)
         .args(args)
+        .envs(variable)
         .stdout(Stdio::null())
         .status();
     let status = status.unwrap_or_else(|e| panic!("{}: {e}", path.display()));

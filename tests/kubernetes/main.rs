@@ -9,6 +9,7 @@ mod chaos_agent;
 mod chaos_mesh;
 mod deploy;
 mod enforcer;
+mod ephemeral;
 mod guarded;
 mod harness;
 mod killed;

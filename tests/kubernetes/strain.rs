@@ -47,7 +47,7 @@ pub fn processes(word: &str) -> Vec<u32> {
 }
 
 /// Ticks of CPU that a process has used, and the pages it holds.
-fn usage(pid: u32) -> (u64, u64) {
+pub fn usage(pid: u32) -> (u64, u64) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     let number = |n: usize| fields[n - 3].parse::<u64>().unwrap();
