@@ -157,12 +157,14 @@ class Locust(Peer):
 class Squall(Peer):
     name = "squall"
     threads = 1
+    #: Where the case does not decide.
+    connections = None
 
     def load(self, case, seconds):
         return f"users: {{ count: {case.connections}, hold: {seconds}s }}"
 
     def scenario(self, case, url, seconds):
-        connections = "per-user" if case.keep_alive else "per-request"
+        connections = self.connections or ("per-user" if case.keep_alive else "per-request")
         tls = ", tls: { insecure: true }" if case.tls else ""
         return f"""squall: 1
 name: benchmark {case.name}
@@ -198,10 +200,11 @@ traffic:
 class ScenarioSquall(Squall):
     """squall under a load of its own; gives the summary, the requests of each second and the record's size."""
 
-    def __init__(self, program, load, threads=1):
+    def __init__(self, program, load, threads=1, connections=None):
         super().__init__(program)
         self.own_load = load
         self.threads = threads
+        self.connections = connections
 
     def load(self, _case, _seconds):
         return self.own_load

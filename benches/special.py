@@ -7,15 +7,16 @@ from statistics import mean, median
 
 import peers
 from measure import Usage, launch, server
+from page import STALL_CONNECTIONS
 from peers import Case
 
 STALL_RATE = 2_000
 OPEN_RATE = 20_000
 
 
-def open_run(options, url, load, seconds, threads=1):
+def open_run(options, url, load, seconds, threads=1, connections=None):
     """One run of squall under a load of `seconds`."""
-    peer = peers.ScenarioSquall(options.squall, load, threads)
+    peer = peers.ScenarioSquall(options.squall, load, threads, connections)
     return peer.run(Case("special"), url, seconds, launch)
 
 
@@ -32,7 +33,10 @@ def stall(options):
         output = launch([options.probe, port, str(STALL_RATE), "5"], folder)
         probe = peers.found(r"p50 ([\d.]+) us", output)
     found, drained = {}, {}
-    generators = {"squall": squall_stall}
+    generators = {
+        f"squall{how}": lambda *given, connections=connections: squall_stall(connections, *given)
+        for how, connections in STALL_CONNECTIONS.items()
+    }
     if oha := options.peer("oha"):
         generators["oha --latency-correction"] = lambda *given: oha_stall(oha, *given)
     for name, measure in generators.items():
@@ -54,8 +58,8 @@ def drain(said):
     return [mean(left[int(STALL_RATE * part)] for left in whole) for part in (0.5, 0.1, 0.01)]
 
 
-def squall_stall(options, url, seconds):
-    run = open_run(options, url, arrivals(STALL_RATE, seconds), seconds)
+def squall_stall(connections, options, url, seconds):
+    run = open_run(options, url, arrivals(STALL_RATE, seconds), seconds, connections=connections)
     latency = run["summary"]["all"]["response"]
     return [latency[key] for key in ("p50_us", "p95_us", "p99_us", "p999_us")]
 

@@ -108,6 +108,23 @@ impl CompiledFlow {
         })
     }
 
+    /// A worker's share of so many.
+    pub fn share(&self, total: u32, shard: usize) -> usize {
+        let total = total as usize;
+        total / self.shards + usize::from(shard < total % self.shards)
+    }
+
+    /// How many connections there are to a worker's journeys, where each journey is one request over one of a pool.
+    pub fn requests_at_once(&self, shard: usize) -> Option<usize> {
+        let ConnectionMode::Pooled(connections) = self.spec.connections.mode else {
+            return None;
+        };
+        // A connection of HTTP/2 carries several.
+        let one_each = self.spec.protocol == Protocol::Http1;
+        let one_request = matches!(self.program[..], [Op::Step(_)]);
+        (one_each && one_request).then(|| self.share(connections, shard).max(1))
+    }
+
     /// Runs the program from `pc` to the next operation that takes time; jumps and choices are taken on the way.
     /// `None` at its end.
     pub fn advance(&self, mut pc: usize, rng: &mut Pcg64) -> Option<usize> {

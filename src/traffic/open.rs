@@ -7,9 +7,12 @@
 //! places, and where that one is busy the population grows. It has at least [`FEWEST_PLACES`] and up to
 //! [`PLACES_PER_BUSY`] times the journeys under way, always within `max-in-flight`; what was needed once and is not any
 //! longer is given up again. Over a pool of connections a place has none of its own to choose by: there it is as many as
-//! the most journeys under way.
+//! the most journeys under way, and where a journey is one request no more than connections, since a place more could
+//! only wait. Who finds them all busy waits in line instead (within `max-in-flight` too), at the cost of a line's entry:
+//! what a stall of the service has held up is then worked off over places that are warm.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use super::feeder::mix;
 use super::journey::CompiledFlow;
 use super::population::{Bounds, Choice, Population};
 use super::shared::{FlowRun, Live, Shared, Slot};
+use super::text::Value;
 use super::user::{Start, User, journey_rng};
 use crate::record::{Level, Micros};
 use crate::scenario::{ConnectionMode, Load};
@@ -37,7 +41,27 @@ pub struct OpenState {
     next: Option<(u64, Micros)>,
     places: Vec<Rc<Place>>,
     population: Population,
+    waiting: Line,
     draw: Pcg64,
+}
+
+/// Arrivals that wait for a place, and how many may.
+struct Line {
+    arrivals: VecDeque<Waiting>,
+    most: usize,
+}
+
+struct Waiting {
+    start: Start,
+    live: Live,
+    values: Vec<Value>,
+}
+
+/// Where an arrival goes.
+enum Seat {
+    Place(usize),
+    Line,
+    Nowhere,
 }
 
 /// A place for one journey at a time.
@@ -61,19 +85,24 @@ impl OpenState {
             shard as u128,
         );
         let curve = RateCurve::new(&open.stages);
-        let total = open.max_in_flight as usize;
+        let most = flow.share(open.max_in_flight, shard);
+        let places = flow.requests_at_once(shard).unwrap_or(most).min(most);
         let mut state = Self {
             arrivals: Arrivals::new(curve, open.process, shard, flow.shards, rng),
             next: None,
             places: Vec::new(),
             population: Population::new(Bounds {
                 fewest: FEWEST_PLACES.div_ceil(flow.shards),
-                most: total / flow.shards + usize::from(shard < total % flow.shards),
+                most: places,
                 per_busy: match flow.spec.connections.mode {
                     ConnectionMode::Pooled(_) => 1,
                     ConnectionMode::PerUser | ConnectionMode::PerRequest => PLACES_PER_BUSY,
                 },
             }),
+            waiting: Line {
+                arrivals: VecDeque::new(),
+                most: most - places,
+            },
             draw: Pcg64::new(u128::from(mix(seed, 0x9_1ace)), shard as u128),
         };
         state.step();
@@ -134,8 +163,8 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
         }
         let mut rng = journey_rng(shared.plan.seed, run.flow.index, number);
         state.give_up(at);
-        match state.free_place(shared, run) {
-            Ok(Some(index)) => {
+        match state.seat(shared, run) {
+            Ok(Seat::Place(index)) => {
                 let place = &state.places[index];
                 if !shared.begin_journey(run, &mut place.slot.values.borrow_mut()) {
                     return;
@@ -143,7 +172,22 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
                 shared.users.set(shared.users.get() + 1);
                 place.give(Start::new(&run.flow, rng, intended, shared), shared.live());
             }
-            Ok(None) => {
+            Ok(Seat::Line) => {
+                let mut values = Vec::new();
+                if !shared.begin_journey(run, &mut values) {
+                    return;
+                }
+                shared.users.set(shared.users.get() + 1);
+                let start = Start::new(&run.flow, rng, intended, shared);
+                let live = shared.live();
+                let waiting = &mut state.waiting.arrivals;
+                waiting.push_back(Waiting {
+                    start,
+                    live,
+                    values,
+                });
+            }
+            Ok(Seat::Nowhere) => {
                 if let Some(step) = run.flow.first_request(0, &mut rng) {
                     let step = run.flow.steps[step].index;
                     shared.count(|second| {
@@ -165,14 +209,13 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
 
 impl OpenState {
     /// One of all places, or a new one where that is busy; none where `max-in-flight` are.
-    fn free_place(
-        &mut self,
-        shared: &Rc<Shared>,
-        run: &Rc<FlowRun>,
-    ) -> Result<Option<usize>, String> {
+    fn seat(&mut self, shared: &Rc<Shared>, run: &Rc<FlowRun>) -> Result<Seat, String> {
         let index = match self.population.arrive(&mut self.draw) {
-            Choice::Free(index) => return Ok(Some(index)),
-            Choice::Full => return Ok(None),
+            Choice::Free(index) => return Ok(Seat::Place(index)),
+            Choice::Full if self.waiting.arrivals.len() < self.waiting.most => {
+                return Ok(Seat::Line);
+            }
+            Choice::Full => return Ok(Seat::Nowhere),
             Choice::New(index) => index,
         };
         let link = run.transport.link(index).map_err(|e| e.to_string())?;
@@ -187,7 +230,18 @@ impl OpenState {
         let number = (index * run.flow.shards + run.shard + 1) as u64;
         let user = User::new(shared.clone(), slot, link, number);
         tokio::task::spawn_local(serve(shared.clone(), run.clone(), place, index, user));
-        Ok(Some(index))
+        Ok(Seat::Place(index))
+    }
+
+    /// A journey has ended: whoever has waited longest takes its place, or it is free.
+    fn leave(&mut self, index: usize) {
+        let Some(next) = self.waiting.arrivals.pop_front() else {
+            return self.population.leave(index);
+        };
+        let place = &self.places[index];
+        place.slot.values.replace(next.values);
+        // Its task, which this is, looks there next: nobody need be woken.
+        place.start.replace(Some((next.start, next.live)));
     }
 
     /// Gives up one place that is not needed any longer, and with it its connection: one for each arrival, since to close
@@ -202,14 +256,19 @@ impl OpenState {
     }
 }
 
-/// Takes back what has been given to a place whose task has not run since: the steps and intended starts of requests
-/// that are due and will never begin.
+/// Takes back what waits in line and what has been given to a place whose task has not run since: the steps and intended
+/// starts of requests that are due and will never begin.
 pub fn take_back(run: &FlowRun) -> Vec<(usize, Micros)> {
-    let open = run.open.borrow();
-    let places = open.as_ref().map_or(&[][..], |state| &state.places);
-    let given = places.iter().filter_map(|place| place.start.take());
+    let mut open = run.open.borrow_mut();
+    let Some(state) = open.as_mut() else {
+        return Vec::new();
+    };
+    let given = state.places.iter().filter_map(|place| place.start.take());
+    let waiting = state.waiting.arrivals.drain(..);
     given
-        .filter_map(|(start, _)| start.counted(&run.flow))
+        .map(|(start, _)| start)
+        .chain(waiting.map(|waiting| waiting.start))
+        .filter_map(|start| start.counted(&run.flow))
         .collect()
 }
 
@@ -225,7 +284,7 @@ async fn serve(
         user.journey(start, run.end).await;
         shared.users.set(shared.users.get() - 1);
         if let Some(state) = run.open.borrow_mut().as_mut() {
-            state.population.leave(index);
+            state.leave(index);
         }
         drop(live);
     }

@@ -1,7 +1,7 @@
 //! When requests are sent, what is counted, and what the times mean.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use squall::record::Outcome;
@@ -157,6 +157,63 @@ fn waiting_for_a_connection_is_in_the_response_time_and_not_in_the_service_time(
         "{}",
         service.value_at_quantile(0.5)
     );
+}
+
+#[test]
+fn who_waits_for_a_connection_is_served_in_turn_with_the_data_of_its_arrival() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rows: String = (0..70).map(|i| format!("{i}\n")).collect();
+    std::fs::write(file.path(), format!("id\n{rows}")).unwrap();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = asked.clone();
+    let server = Server::http(move |request, _| {
+        seen.lock().unwrap().push(request.uri().path().to_string());
+        Box::pin(async {
+            tokio::time::sleep(ms(20)).await;
+            ok("")
+        })
+    });
+    // A hundred would come within 0.2 s, for whom two connections need a second; there are data for seventy.
+    let mut flow = flow(rate(500.0, ms(200)));
+    flow.connections.mode = ConnectionMode::Pooled(2);
+    flow.data = vec![Feeder {
+        name: "row".into(),
+        file: file.path().to_path_buf(),
+        format: FeederFormat::Csv,
+        order: FeederOrder::Once,
+    }];
+    flow.journey = journey([get("/{{ row.id }}")]);
+    let run = run(scenario(flow), &server.url());
+    assert_eq!(run.outcomes(), [(Outcome::Ok, 70)].into());
+    assert_eq!(server.stats.connections(), 2);
+    let asked = asked.lock().unwrap();
+    for (turn, path) in asked.iter().enumerate() {
+        let row: usize = path[1..].parse().unwrap();
+        // The two that are under way at a time may overtake each other.
+        assert!(row.abs_diff(turn) <= 1, "{asked:?}");
+    }
+}
+
+#[test]
+fn who_still_waits_at_the_end_is_unfinished_and_who_finds_the_line_full_is_dropped() {
+    let server = Server::http(|_, _| Box::pin(std::future::pending()));
+    let mut flow = flow(rate(50.0, ms(1000)));
+    flow.connections.mode = ConnectionMode::Pooled(2);
+    if let Load::Open(open) = &mut flow.load {
+        open.max_in_flight = 12;
+    }
+    let mut scenario = scenario(flow);
+    scenario.run.graceful_stop = Some(ms(100));
+    let run = run(scenario, &server.url());
+    assert_eq!(
+        (run.end.due, run.end.dropped, run.ended(Outcome::Unfinished)),
+        (50, 38, 12)
+    );
+    assert_eq!(server.stats.requests(), 2);
+    // The first of them came at once, the last some 220 ms later.
+    let waited = run.response();
+    assert!(waited.min() >= 800_000, "{}", waited.min());
+    assert!(waited.max() >= 1_050_000, "{}", waited.max());
 }
 
 #[test]

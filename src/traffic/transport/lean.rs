@@ -138,8 +138,7 @@ impl Shop {
             flow,
         };
         if let ConnectionMode::Pooled(total) = shop.flow.spec.connections.mode {
-            let (total, shards) = (total as usize, shop.flow.shards);
-            let mine = (total / shards + usize::from(shard < total % shards)).max(1);
+            let mine = shop.flow.share(total, shard).max(1);
             shop.pool = Some(Pool {
                 free: RefCell::new((0..mine).map(|index| shop.conn(index)).collect()),
                 permits: Semaphore::new(mine),

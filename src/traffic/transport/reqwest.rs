@@ -94,9 +94,7 @@ impl Shop {
             flow,
         };
         if let ConnectionMode::Pooled(total) = shop.flow.spec.connections.mode {
-            let shards = shop.flow.shards;
-            let mine = total as usize / shards + usize::from(shard < total as usize % shards);
-            let mine = mine.max(1);
+            let mine = shop.flow.share(total, shard).max(1);
             let conns: Result<Vec<_>, _> = (0..mine).map(|i| shop.conn(i)).collect();
             let conns = conns?;
             let streams = shop.streams(100) as usize;
