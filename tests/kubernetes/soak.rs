@@ -144,7 +144,11 @@ fn describe(
 ) -> String {
     let summary = &result["summary"];
     let (early, late) = quarters(memory);
-    let most = memory.iter().map(|(_, kib)| *kib).max().unwrap_or(0);
+    let most = |of: &dyn Fn(f64) -> bool| {
+        let part = memory.iter().filter(|(at, _)| of(*at));
+        part.map(|(_, kib)| *kib).max().unwrap_or(0) as f64 / 1024.0
+    };
+    let traffic = hold.as_secs_f64();
     let size = |name: &str| std::fs::metadata(run.join(name)).map_or(0, |m| m.len());
     let bytes = size("record.jsonl") + size("intervals.hlog");
     let lost = record
@@ -180,7 +184,14 @@ fn describe(
         format!("{:.1} MiB", early / 1024.0),
     );
     row("memory, last quarter", format!("{:.1} MiB", late / 1024.0));
-    row("memory, most", format!("{:.1} MiB", most as f64 / 1024.0));
+    row(
+        "memory, most while traffic ran",
+        format!("{:.1} MiB", most(&|at| at < traffic)),
+    );
+    row(
+        "memory, most after it, when the record is judged and shown",
+        format!("{:.1} MiB", most(&|at| at >= traffic)),
+    );
     row(
         "record",
         format!(
