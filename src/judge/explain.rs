@@ -79,6 +79,8 @@ How it decides
   a run that ends, or meets the next injection, before the good seconds fit; and what a lost watch of the cluster may
   have told too late.
   An abrupt kill may cost rate x share x (last request to it - kill) + what was in flight; more is a warning.
+  A fault of the scenario that was never made (refused by the guard, held by a disruption budget, nobody to hit) lets no
+  verdict of any oracle pass, but on the time before the first fault. One that comes again and again is made if it was once.
 
 How it can be wrong
   Windows are one second, and a sample is put back to within half a second: the restoration is exact to about one

@@ -11,6 +11,8 @@ use crate::scenario::{Effect, FaultKind, NAMESPACE_LABEL};
 pub(crate) struct Injection {
     /// Number in the run, from 1.
     pub number: u32,
+    /// Index of its spec in the scenario.
+    pub spec: usize,
     /// The spec's name.
     pub name: String,
     /// The kind's name.
@@ -87,6 +89,30 @@ pub(crate) fn injections(record: &Record) -> Vec<Injection> {
     found.into_values().collect()
 }
 
+/// A fault of the scenario of which no injection was made, and why: what was expected under it was not put to the test. Of
+/// one that comes again and again the guard may refuse some.
+pub(crate) fn unmade<'a>(
+    record: &'a Record,
+    injections: &'a [Injection],
+) -> Option<(&'a str, &'a str)> {
+    let faults = &record.header.scenario.faults;
+    // A record put together by hand may tell of faults that its scenario does not.
+    let others = injections.iter().map(|i| i.spec);
+    let others = others.filter(|spec| *spec >= faults.len());
+    (0..faults.len()).chain(others).find_map(|spec| {
+        let own: Vec<&Injection> = injections.iter().filter(|i| i.spec == spec).collect();
+        if own.iter().any(|i| i.effective()) {
+            return None;
+        }
+        let name = match faults.get(spec) {
+            Some(fault) => &fault.name,
+            None => &own.first()?.name,
+        };
+        let why = own.iter().find_map(|i| i.detail.as_deref());
+        Some((name.as_str(), why.unwrap_or("its time did not come")))
+    })
+}
+
 /// What an injection does to an instance of the target. One that the scenario does not know, as in a record put together
 /// by hand, asks nothing of the system and may have hidden anything; so does one in another namespace: what becomes of
 /// those pods is not in the record, and to the target it is something that it can no longer reach.
@@ -113,6 +139,7 @@ fn note_stage(
     let kind = kind_of(record, event);
     let injection = found.entry(event.injection).or_insert_with(|| Injection {
         number: event.injection,
+        spec: event.spec,
         name: event.name.clone(),
         fault: event.fault.clone(),
         effect: effect_of(record, event),

@@ -9,7 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Ended, FaultStage, Micros, Record};
-use crate::scenario::Expectation;
+use crate::scenario::{Expectation, FaultPhase};
+use injection::unmade;
 
 pub mod alert;
 mod analysis;
@@ -59,17 +60,10 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
     let analysis = analysis::Analysis::new(record);
     let expect = record.header.scenario.expect.iter();
     let mut verdicts: Vec<Verdict> = expect
-        .map(|expectation| match expectation {
-            Expectation::Slo(expected) => slo::judge(&analysis, expected),
-            Expectation::Recovery(expected) => recovery::judge(&analysis, expected),
-            Expectation::Balance(expected) => balance::judge_run(&analysis, expected),
-            Expectation::Deploy(expected) => deploy::judge(&analysis, expected),
-            Expectation::Spread(expected) => spread::judge(&analysis, expected),
-            Expectation::Alert(expected) => alert::judge(&analysis, expected),
-            Expectation::Autoscale(expected) => autoscale::judge_run(&analysis, expected),
-            Expectation::Usage(expected) => usage::judge(&analysis, expected),
+        .map(|expectation| {
+            let verdict = judge_one(&analysis, expectation);
+            without_effect(&analysis, expectation, verdict)
         })
-        .map(|verdict| without_effect(&analysis, verdict))
         .map(|verdict| damaged(&analysis, verdict))
         .chain(std::iter::once(generator::verdict(&analysis.generator)))
         .collect();
@@ -77,19 +71,40 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
     verdicts
 }
 
-/// What held though a fault had no effect, or none could be made, was not put to the test: that is no PASS.
-fn without_effect(analysis: &analysis::Analysis<'_>, mut verdict: Verdict) -> Verdict {
-    if verdict.verdict != Ruling::Pass {
+/// The verdict of an expectation's own oracle.
+fn judge_one(analysis: &analysis::Analysis<'_>, expectation: &Expectation) -> Verdict {
+    match expectation {
+        Expectation::Slo(expected) => slo::judge(analysis, expected),
+        Expectation::Recovery(expected) => recovery::judge(analysis, expected),
+        Expectation::Balance(expected) => balance::judge_run(analysis, expected),
+        Expectation::Deploy(expected) => deploy::judge(analysis, expected),
+        Expectation::Spread(expected) => spread::judge(analysis, expected),
+        Expectation::Alert(expected) => alert::judge(analysis, expected),
+        Expectation::Autoscale(expected) => autoscale::judge_run(analysis, expected),
+        Expectation::Usage(expected) => usage::judge(analysis, expected),
+    }
+}
+
+/// What held though a fault had no effect, or was never made, was not put to the test: that is no PASS. What is expected
+/// before the first fault rests on none.
+fn without_effect(
+    analysis: &analysis::Analysis<'_>,
+    expectation: &Expectation,
+    mut verdict: Verdict,
+) -> Verdict {
+    let before =
+        matches!(expectation, Expectation::Slo(slo) if slo.phase == Some(FaultPhase::Before));
+    if verdict.verdict != Ruling::Pass || before {
         return verdict;
     }
     let mut all = analysis.injections.iter();
-    if let Some(idle) = all.clone().find(|i| i.stage == FaultStage::Ineffective) {
+    if let Some(idle) = all.find(|i| i.stage == FaultStage::Ineffective) {
         let why = idle.detail.as_deref().unwrap_or("no reason recorded");
         let why = format!("{} had no effect: {why}", idle.describe());
         verdict.take_back(&why, "a cluster in which the fault takes effect");
-    } else if let (false, Some(why)) = (all.any(|i| i.effective()), analysis.not_injected()) {
-        let why = format!("no fault was made: {why}");
-        verdict.take_back(&why, "a run in which a fault is made");
+    } else if let Some((name, why)) = unmade(analysis.timeline.record, &analysis.injections) {
+        let why = format!("the fault `{name}` was not made: {why}");
+        verdict.take_back(&why, "a run in which each fault is made");
     }
     verdict
 }

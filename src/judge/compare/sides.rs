@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::RunFigure;
-use crate::judge::injection::injections;
+use crate::judge::injection::{injections, unmade};
 use crate::judge::timeline::{Scope, Timeline, steps};
 use crate::judge::{bounds, generator};
 use crate::record::{Ended, Record};
@@ -171,12 +171,12 @@ fn broken(timeline: &Timeline<'_>) -> Option<String> {
     }
     let damage = timeline.record.damage.first();
     let damage = damage.map(|damage| format!("its record is damaged ({damage})"));
-    // One side under a fault and the other without it are not the same work. Of a fault that comes again and again the
-    // guard may refuse some.
-    let all = injections(timeline.record);
-    let made = |name: &str| all.iter().any(|i| i.name == name && i.effective());
-    let unmade = all.iter().find(|i| !made(&i.name));
-    damage.or_else(|| Some(format!("its fault `{}` was not made", unmade?.name)))
+    // One side under a fault and the other without it are not the same work.
+    damage.or_else(|| {
+        let all = injections(timeline.record);
+        let (name, _) = unmade(timeline.record, &all)?;
+        Some(format!("its fault `{name}` was not made"))
+    })
 }
 
 /// Sorts runs into what counts and what does not. Refuses runs of different plans and a run given twice: what would

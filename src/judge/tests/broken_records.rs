@@ -1,5 +1,5 @@
 use super::*;
-use crate::record::{Ended, Outcome};
+use crate::record::{Ended, Outcome, What};
 use crate::scenario::*;
 
 /// A run of 60 s whose record stops at 23 s.
@@ -143,10 +143,44 @@ fn what_no_fault_put_to_the_test_does_not_pass() {
     sim.refuse(number);
     let verdict = first(&sim);
     assert_ruling(&verdict, Ruling::Inconclusive);
-    insta::assert_snapshot!(verdict.because, @"p99 was 14 ms, limit 250 ms, over 12,000 requests; but no fault was made: 1 injection could not be made (kill shop-1: keep-ready 100%)");
-    // Where another was made, the guard did as it was told.
+    insta::assert_snapshot!(verdict.because, @"p99 was 14 ms, limit 250 ms, over 12,000 requests; but the fault `kill shop-1` was not made: keep-ready 100%");
+    // Nor does what only another fault put to the test.
     sim.kill(30.0, 0.2, Some(4.0));
+    assert_ruling(&first(&sim), Ruling::Inconclusive);
+    // What is expected before the first fault rests on none.
+    let mut before = slo(p99_below(250));
+    before.phase = Some(FaultPhase::Before);
+    sim.scenario.expect.push(Expectation::Slo(before));
+    assert_ruling(&judge(&sim.record())[1], Ruling::Pass);
+}
+
+#[test]
+fn a_fault_made_at_times_is_made_and_one_whose_time_never_came_is_not() {
+    let mut sim = Sim::steady(200, 60).expect(expect_slo(p99_below(250)));
+    sim.inject(FaultKind::Kill, "shop-1", 20.0, None);
+    let again = sim.inject(FaultKind::Kill, "shop-1", 40.0, None);
+    // The guard refused the second of a fault that comes again and again.
+    sim.scenario.faults.pop();
+    for event in &mut sim.events {
+        if let What::Fault(fault) = &mut event.what {
+            fault.spec = 0;
+        }
+    }
+    sim.refuse(again);
     assert_ruling(&first(&sim), Ruling::Pass);
+    // One that waits for what is never seen leaves no trace in the record.
+    let mut waits = sim.scenario.faults[0].clone();
+    waits.name = "late".into();
+    sim.scenario.faults.push(waits);
+    let verdict = first(&sim);
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    assert!(
+        verdict
+            .because
+            .ends_with("but the fault `late` was not made: its time did not come"),
+        "{}",
+        verdict.because
+    );
 }
 
 #[test]

@@ -390,11 +390,15 @@ fn no_fault_and_refused_faults_are_inconclusive() {
     let verdict = first(&sim);
     assert_ruling(&verdict, Ruling::Inconclusive);
     insta::assert_snapshot!(verdict.because, @"no fault was injected: 1 injection could not be made (kill shop-1: keep-ready 100%)");
-    // One refused and one made: judged on the one.
+    // One refused and one made: the one that was refused is still to be recovered from.
     sim.kill(30.0, 2.0, Some(4.0));
     let verdict = first(&sim);
-    assert_ruling(&verdict, Ruling::Pass);
-    insta::assert_snapshot!(verdict.because, @"restored 2 s after kill of shop-2 at 30 s, limit 15 s; 1 injection could not be made (kill shop-1: keep-ready 100%)");
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"restored 2 s after kill of shop-2 at 30 s, limit 15 s; 1 injection could not be made (kill shop-1: keep-ready 100%); but the fault `kill shop-1` was not made: keep-ready 100%");
+    assert_eq!(
+        verdict.missing.as_deref(),
+        Some("a run in which each fault is made")
+    );
 }
 
 #[test]
