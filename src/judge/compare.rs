@@ -63,12 +63,25 @@ pub struct RunFigure {
     pub ended: u64,
     /// Those of them that failed.
     pub failed: u64,
+    /// Those of the failed that were in flight when the run was over: they might have been answered.
+    #[serde(default)]
+    pub unfinished: u64,
 }
 
 impl RunFigure {
     /// Failed over ended requests.
     pub fn error_ratio(&self) -> f64 {
         self.failed as f64 / self.ended.max(1) as f64
+    }
+
+    /// The same without what was in flight when it was over.
+    fn finished(&self) -> Self {
+        Self {
+            ended: self.ended.saturating_sub(self.unfinished),
+            failed: self.failed.saturating_sub(self.unfinished),
+            unfinished: 0,
+            ..self.clone()
+        }
     }
 }
 

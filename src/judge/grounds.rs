@@ -134,7 +134,11 @@ fn felt(analysis: &Analysis<'_>) -> String {
     }
     let expect = analysis.timeline.record.header.scenario.expect.iter();
     let budget = expect.filter_map(|e| match e {
-        Expectation::Slo(slo) if slo.flow.is_none() && slo.step.is_none() => Some(slo),
+        // Its requests are those that are told of here.
+        Expectation::Slo(slo) => {
+            let whole = slo.flow.is_none() && slo.step.is_none() && slo.phase.is_none();
+            whole.then_some(slo)
+        }
         _ => None,
     });
     let budget = budget

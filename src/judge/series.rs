@@ -7,16 +7,18 @@
 use serde::Serialize;
 
 use super::analysis::Analysis;
-use super::bounds::{Tally, decide, limit_of};
 use super::grounds::{self, Grounds};
 use super::summary::Totals;
-use super::words::{count, counted, list, micros, percent};
+use super::words::{counted, list, micros, percent};
 use super::{Evidence, Ruling, Summary, Verdict, overall, sure};
 use crate::record::{Ended, Micros, Record};
-use crate::scenario::{Bound, Expectation, Metric};
 
+mod budget;
 #[cfg(test)]
 mod tests;
+
+pub use budget::Budget;
+use budget::{budgets, burnt, pooled};
 
 /// A run of a series, as judged by itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,34 +40,6 @@ pub struct SeriesRun {
     pub budgets: Vec<Budget>,
     /// From each injection (its undo, where it lasts) to the restoration; `None` where that was not seen.
     pub recovered_us: Vec<Option<Micros>>,
-}
-
-/// Failed requests against the share that may fail.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Budget {
-    /// The bound as written: `errors < 0.1%`.
-    pub bound: String,
-    /// Requests that ended.
-    pub ended: u64,
-    /// Those that failed.
-    pub failed: u64,
-    /// The error ratio over the share that may fail: 1 burns exactly the budget.
-    pub burn_rate: f64,
-    #[serde(skip)]
-    rule: Bound,
-}
-
-impl Budget {
-    fn new(bound: String, rule: Bound, ended: u64, failed: u64) -> Self {
-        let ratio = failed as f64 / ended.max(1) as f64;
-        Self {
-            burn_rate: ratio / limit_of(&rule),
-            bound,
-            ended,
-            failed,
-            rule,
-        }
-    }
 }
 
 /// A series judged.
@@ -117,42 +91,6 @@ fn recovered(analysis: &Analysis<'_>) -> Vec<Option<Micros>> {
         Some(fault.restored_us?.saturating_sub(from))
     })
     .collect()
-}
-
-fn budgets(analysis: &Analysis<'_>) -> Vec<Budget> {
-    let expect = analysis.timeline.record.header.scenario.expect.iter();
-    expect
-        .filter_map(|e| match e {
-            Expectation::Slo(slo)
-                if slo.bound.metric == Metric::Errors
-                    && slo.bound.op.is_upper_bound()
-                    && limit_of(&slo.bound) > 0.0 =>
-            {
-                let slice = analysis.timeline.slice(&analysis.scope(slo));
-                Some(Budget::new(
-                    scoped(slo),
-                    slo.bound,
-                    slice.ended(),
-                    slice.failed(),
-                ))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-fn scoped(slo: &crate::scenario::SloExpectation) -> String {
-    let parts = [("flow", &slo.flow), ("step", &slo.step)];
-    let parts = parts
-        .into_iter()
-        .filter_map(|(what, name)| Some(format!(", {what} {}", name.as_ref()?)));
-    let phase = slo.phase.map(|p| format!(", {p:?} faults").to_lowercase());
-    format!(
-        "{}{}{}",
-        slo.text,
-        parts.collect::<String>(),
-        phase.unwrap_or_default()
-    )
 }
 
 /// Judges a series.
@@ -267,73 +205,6 @@ fn spread(runs: &[SeriesRun]) -> String {
         ),
         not => format!("{seen}, {not} not seen restored"),
     }
-}
-
-/// Each bound on errors over all runs.
-fn pooled(runs: &[SeriesRun]) -> Vec<Budget> {
-    let most = runs.iter().map(|r| r.budgets.len()).max().unwrap_or(0);
-    let one = |i: usize| {
-        let of: Vec<&Budget> = runs.iter().filter_map(|r| r.budgets.get(i)).collect();
-        let sum = |count: fn(&Budget) -> u64| of.iter().map(|b| count(b)).sum();
-        let first = of.first()?;
-        let (ended, failed) = (sum(|b| b.ended), sum(|b| b.failed));
-        Some(Budget::new(first.bound.clone(), first.rule, ended, failed))
-    };
-    (0..most).filter_map(one).collect()
-}
-
-fn burnt(runs: &[SeriesRun], budget: &Budget) -> Verdict {
-    let tally = Tally {
-        ended: budget.ended,
-        failed: budget.failed,
-        ..Tally::default()
-    };
-    let finding = decide(&budget.rule, &tally);
-    let rate = |b: &Budget| format!("{:.2}", b.burn_rate);
-    let each = runs.iter().filter_map(|run| {
-        let own = run.budgets.iter().find(|b| b.bound == budget.bound)?;
-        Some((run.name.as_str(), own))
-    });
-    let each: Vec<(&str, &Budget)> = each.collect();
-    let worst = each
-        .iter()
-        .max_by(|a, b| a.1.burn_rate.total_cmp(&b.1.burn_rate));
-    let mut because = format!(
-        "{} of {} failed over all runs, {} of what may: burn rate {}",
-        count(budget.failed),
-        counted(budget.ended, "request"),
-        percent((budget.burn_rate * 1000.0).round() / 1000.0),
-        rate(budget),
-    );
-    if let Some((name, own)) = worst.filter(|(_, own)| own.burn_rate > 0.0) {
-        because.push_str(&format!(", at most {} in {name}", rate(own)));
-    }
-    let mut evidence: Vec<Evidence> = each
-        .iter()
-        .map(|(name, own)| {
-            let share = own.failed as f64 / own.ended.max(1) as f64;
-            let value = format!("burn rate {} ({} failed)", rate(own), percent(share));
-            fact(name, value)
-        })
-        .collect();
-    evidence.push(sure::row(sure::share(
-        budget.failed,
-        budget.ended,
-        "request",
-    )));
-    grounded(
-        runs,
-        Verdict {
-            oracle: "budget".into(),
-            expectation: format!("error budget of `{}` over the series", budget.bound),
-            verdict: finding.ruling,
-            because,
-            missing: (finding.ruling == Ruling::Inconclusive).then(|| {
-                "more requests: with so few, the share that failed may be chance".to_string()
-            }),
-            evidence,
-        },
-    )
 }
 
 /// Adds what a verdict over all runs that did not pass says besides its reason.

@@ -4,7 +4,7 @@
 use super::analysis::Analysis;
 use super::bounds::{Decision, Tally, decide, is_latency, latency_value, limit_of, point_holds};
 use super::slo_evidence::{Context, evidence, where_and_when};
-use super::timeline::{Scope, Slice};
+use super::timeline::{Scope, Slice, longest_timeout};
 use super::words::{count, counted, micros, micros_exact, percent, rate};
 use super::{Ruling, Verdict, generator};
 use crate::record::Outcome;
@@ -306,23 +306,33 @@ fn doubt_unfinished(c: &Context<'_>, finding: &mut Finding) {
     if open == 0 || finding.ruling == Ruling::Inconclusive {
         return;
     }
-    let other_way = match c.slo.bound.metric {
-        Metric::Errors => without_failures(c.tally, open),
-        Metric::Percentile(_) | Metric::Max => {
-            let unseen = match c.slo.of {
-                LatencyKind::Response => 0,
-                LatencyKind::Service => open,
-            };
-            let samples = c.tally.samples.saturating_add(unseen);
-            Tally {
-                samples,
-                bad: c.tally.bad.saturating_add(open).min(samples),
-                ..*c.tally
-            }
-        }
-        Metric::Mean | Metric::Throughput => return,
+    let unseen = match c.slo.of {
+        LatencyKind::Response => 0,
+        LatencyKind::Service => open,
     };
-    if decide(&c.slo.bound, &other_way).ruling != finding.ruling {
+    let samples = c.tally.samples.saturating_add(unseen);
+    let other_ways = match c.slo.bound.metric {
+        Metric::Errors => vec![without_failures(c.tally, open)],
+        Metric::Percentile(_) | Metric::Max => vec![Tally {
+            samples,
+            bad: c.tally.bad.saturating_add(open).min(samples),
+            ..*c.tally
+        }],
+        // Answered at that moment, or only when its timeout was almost over.
+        Metric::Mean => {
+            let most = longest_timeout(&c.analysis.timeline) as f64;
+            let with = |more_us: f64| Tally {
+                samples,
+                sum_us: c.tally.sum_us + open as f64 * more_us,
+                sum_squares: c.tally.sum_squares + open as f64 * more_us * more_us,
+                ..*c.tally
+            };
+            vec![with(0.0), with(most)]
+        }
+        Metric::Throughput => return,
+    };
+    let stays = |way: &Tally| decide(&c.slo.bound, way).ruling == finding.ruling;
+    if !other_ways.iter().all(stays) {
         finding.doubt(
             &format!(
                 "{} still in flight when the graceful stop was over",

@@ -26,14 +26,40 @@ pub struct ErrorComparison {
     pub requests: u64,
     /// Requests without which the margin cannot be confirmed.
     pub requests_needed: u64,
+    /// Requests that were in flight when their runs were over, where they could turn the ruling; else 0.
+    pub unfinished: u64,
     /// The ruling.
     pub ruling: Ruling,
     /// Runs a side at which the interval would be clear of the limit; `None` where that takes too many.
     pub runs_needed: Option<usize>,
 }
 
-/// Compares the shares of failed requests.
+/// Compares the shares of failed requests. What was in flight when a run was over counts as failed, and must not turn the
+/// ruling: neither where all of the candidate's had been answered, nor where all of the baseline's had.
 pub fn compare_errors(
+    baseline: &[RunFigure],
+    candidate: &[RunFigure],
+    expect: &CompareExpectation,
+) -> ErrorComparison {
+    let mut seen = compare_ended(baseline, candidate, expect);
+    let open = baseline.iter().chain(candidate).map(|r| r.unfinished);
+    let open = open.fold(0, u64::saturating_add);
+    if open == 0 {
+        return seen;
+    }
+    let finished = |runs: &[RunFigure]| runs.iter().map(RunFigure::finished).collect::<Vec<_>>();
+    let other_ways = [
+        compare_ended(baseline, &finished(candidate), expect),
+        compare_ended(&finished(baseline), candidate, expect),
+    ];
+    if other_ways.iter().any(|way| way.ruling != seen.ruling) {
+        seen.unfinished = open;
+        seen.ruling = Ruling::Inconclusive;
+    }
+    seen
+}
+
+fn compare_ended(
     baseline: &[RunFigure],
     candidate: &[RunFigure],
     expect: &CompareExpectation,
@@ -66,6 +92,7 @@ pub fn compare_errors(
         limit,
         requests,
         requests_needed,
+        unfinished: 0,
         ruling,
         runs_needed: more_runs(runs, seen, (margin, limit), requests, requests_needed),
     }

@@ -7,7 +7,7 @@ use super::RunFigure;
 use crate::judge::injection::{injections, unmade};
 use crate::judge::timeline::{Scope, Timeline, steps};
 use crate::judge::{bounds, generator};
-use crate::record::{Ended, Record};
+use crate::record::{Ended, Outcome, Record};
 use crate::scenario::units::format_duration;
 
 /// A part of the traffic in one run.
@@ -85,6 +85,7 @@ pub fn figure(name: &str, timeline: &Timeline<'_>, scope: &Scope<'_>, quantile: 
         value_us: bounds::value_at(&slice.response, quantile),
         ended: slice.ended(),
         failed: slice.failed(),
+        unfinished: slice.with(Outcome::Unfinished),
     }
 }
 

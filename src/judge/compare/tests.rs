@@ -48,6 +48,7 @@ fn run(dice: &mut Dice, started: u64, median_us: f64, shift: f64, requests: u64)
         value_us: (median_us * luck * tail) as u64,
         ended: requests,
         failed: 0,
+        unfinished: 0,
     }
 }
 
@@ -128,6 +129,7 @@ pub(super) fn fixed(values: &[u64], first: u64) -> Vec<RunFigure> {
         value_us: *v,
         ended: 10_000,
         failed: 10,
+        unfinished: 0,
     });
     runs.collect()
 }

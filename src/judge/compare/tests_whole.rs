@@ -117,6 +117,33 @@ fn equal_programs_do_not_fail_in_any_of_many_steps() {
 }
 
 #[test]
+fn what_was_in_flight_at_the_end_fails_no_candidate() {
+    let expect = CompareExpectation::default();
+    let base = fixed(&[100_000; 5], 0);
+    let with = |failed, unfinished| {
+        let mut runs = fixed(&[110_000; 5], 1);
+        for run in &mut runs {
+            (run.failed, run.unfinished) = (failed, unfinished);
+        }
+        judge_errors(&base, &runs, &expect)
+    };
+    // 2% more failed. Where they were cut off by the end of the run, nobody knows.
+    assert_eq!(with(210, 0).verdict, Ruling::Fail);
+    let cut = with(210, 200);
+    assert_eq!(cut.verdict, Ruling::Inconclusive, "{}", cut.because);
+    assert!(
+        cut.because
+            .ends_with("but 1,000 requests still in flight when the graceful stop was over"),
+        "{}",
+        cut.because
+    );
+    assert!(cut.missing.unwrap().contains("graceful-stop"));
+    // What failed besides is enough; and what changes nothing is nothing.
+    assert_eq!(with(410, 200).verdict, Ruling::Fail);
+    assert_eq!(with(12, 2).verdict, Ruling::Pass);
+}
+
+#[test]
 fn a_run_whose_fault_was_not_made_is_left_out() {
     let mut sim = crate::judge::testing::Sim::steady(200, 30);
     let number = sim.inject(crate::scenario::FaultKind::Kill, "shop-1", 10.0, None);

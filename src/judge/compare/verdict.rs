@@ -73,6 +73,7 @@ pub fn judge_errors(
     let side = match result.ruling {
         Ruling::Fail => "all above",
         Ruling::Pass => "all below",
+        Ruling::Inconclusive if result.unfinished > 0 => "against",
         Ruling::Inconclusive if result.high < result.margin => "too few requests to confirm",
         Ruling::Inconclusive => "on both sides of",
     };
@@ -98,7 +99,13 @@ pub fn judge_errors(
             result.margin
         }),
     );
-    if result.ruling == Ruling::Inconclusive {
+    if result.unfinished > 0 {
+        verdict.because.push_str(&format!(
+            "; but {} still in flight when the graceful stop was over",
+            words::counted(result.unfinished, "request")
+        ));
+        verdict.missing = Some("a longer `graceful-stop`, or longer runs".into());
+    } else if result.ruling == Ruling::Inconclusive {
         let runs = both(baseline, candidate);
         verdict.missing = Some(match result.high < result.margin {
             true => format!(

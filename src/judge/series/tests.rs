@@ -3,6 +3,7 @@
 use super::*;
 use crate::judge::testing::{Sim, errors_below, expect_recovery, expect_slo};
 use crate::judge::{judge, summarize};
+use crate::record::Outcome;
 
 fn verdict(oracle: &str, ruling: Ruling) -> Verdict {
     Verdict {
@@ -118,6 +119,48 @@ fn a_budget_is_burnt_over_all_runs() {
     let budget = find(&series, "budget");
     assert_eq!(budget.verdict, Ruling::Fail, "{}", budget.because);
     assert_eq!(series.budgets[0].burn_rate, 1.5);
+}
+
+#[test]
+fn a_budget_is_burnt_by_the_service_only() {
+    let broken_by = |outcome| {
+        let mut sim = Sim::steady(200, 60).expect(expect_slo(errors_below(0.01)));
+        sim.change_on("shop-2", 10.0, 20.0, |r| r.outcome = outcome);
+        sim
+    };
+    let burnt = |sim: &Sim| {
+        let record = sim.record();
+        let (summary, verdicts) = (summarize(&record), judge(&record));
+        let run = series_run("run-01", &record, &summary, &verdicts);
+        let series = judge_series(vec![run], 1, None);
+        let budget = find(&series, "budget").clone();
+        assert_eq!(
+            budget.verdict, verdicts[0].verdict,
+            "{budget:?} {verdicts:?}"
+        );
+        budget
+    };
+    assert_eq!(burnt(&broken_by(Outcome::Status)).verdict, Ruling::Fail);
+    assert_eq!(burnt(&broken_by(Outcome::Ok)).verdict, Ruling::Pass);
+    // For want of ports of the generator.
+    let own = burnt(&broken_by(Outcome::Local));
+    assert_eq!(own.verdict, Ruling::Inconclusive);
+    assert!(own.because.contains("666 of them may not be"), "{own:?}");
+    assert!(own.missing.is_some());
+    // 200 in flight when the graceful stop was over.
+    let mut open = broken_by(Outcome::Ok);
+    open.drain = 0;
+    open.change(59.0, 60.0, |_, r| r.latency = 5_000_000);
+    assert_eq!(burnt(&open).verdict, Ruling::Inconclusive);
+    // The rest of the run would have had room for what failed.
+    let mut cut = broken_by(Outcome::Status);
+    cut.change_on("shop-2", 10.5, 20.0, |r| r.outcome = Outcome::Ok);
+    assert_eq!(burnt(&cut).verdict, Ruling::Pass);
+    cut.ended = Some(Ended::Aborted {
+        reason: "Ctrl-C".into(),
+    });
+    cut.cut = Some(crate::judge::testing::at(12.0));
+    assert_eq!(burnt(&cut).verdict, Ruling::Inconclusive);
 }
 
 #[test]

@@ -263,3 +263,17 @@ fn who_was_involved_is_named_and_what_could_not_be_excluded_is_said() {
         late = late.verdict
     );
 }
+
+#[test]
+fn a_burn_rate_is_of_a_bound_on_the_same_requests() {
+    let mut before = slo(errors_below(0.001));
+    before.phase = Some(FaultPhase::Before);
+    let mut sim = Sim::steady(200, 60)
+        .expect(Expectation::Slo(before))
+        .expect(expect_slo(errors_below(0.01)));
+    sim.kill(20.0, 6.0, None);
+    let verdict = bad_of(&judge(&sim.record()), "slo");
+    let felt = evidence_of(&verdict, "users felt");
+    // 400 of 12,000 are 3.33 times what may fail over all; before the kill none failed.
+    assert!(felt.ends_with("burn rate 3.33 of `errors < 1%`"), "{felt}");
+}

@@ -164,6 +164,28 @@ fn what_the_end_cut_off_decides_nothing() {
 }
 
 #[test]
+fn a_mean_that_what_was_in_flight_could_turn_is_inconclusive() {
+    // 12,000 requests of 12 ms in the mean; the last second's 40 on one instance hang, for up to 10 s more.
+    let hanging = |bound| {
+        let mut sim = Sim::steady(200, 60).expect(expect_slo(bound));
+        sim.drain = 1;
+        sim.change_on("shop-2", 59.4, 60.0, |r| r.latency = 60 * S);
+        sim
+    };
+    let mean = |op, ms| bound(Metric::Mean, op, Limit::Time(Duration::from_millis(ms)));
+    let verdict = first(&hanging(mean(Op::Less, 25)));
+    assert_ruling(&verdict, Ruling::Inconclusive);
+    insta::assert_snapshot!(verdict.because, @"mean was 16.3 ms, limit 25 ms, over 12,000 requests; but 40 requests were still in flight when the graceful stop was over");
+    // A mean above the limit by what had been waited till then stays above it; one that no timeout lifts so far stays below.
+    assert_ruling(&first(&hanging(mean(Op::Less, 14))), Ruling::Fail);
+    assert_ruling(&first(&hanging(mean(Op::Less, 100))), Ruling::Pass);
+    // The other way round.
+    assert_ruling(&first(&hanging(mean(Op::More, 14))), Ruling::Pass);
+    assert_ruling(&first(&hanging(mean(Op::More, 25))), Ruling::Inconclusive);
+    assert_ruling(&first(&hanging(mean(Op::More, 100))), Ruling::Fail);
+}
+
+#[test]
 fn the_warm_up_does_not_count() {
     let mut sim = Sim::steady(200, 60).expect(expect_slo(p99_below(250)));
     sim.change(0.0, 4.0, |_, r| r.latency = 900 * MS);

@@ -14,6 +14,7 @@ mod windows;
 pub use gaps::{ENDPOINTS, Gap, PODS, gaps};
 pub(crate) use slice::merge_into;
 pub use slice::{Slice, summary_of};
+pub(crate) use windows::longest_timeout;
 pub use windows::{Window, WindowState, call, due_between, windows};
 
 /// A record with its landmarks.

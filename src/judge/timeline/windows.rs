@@ -240,7 +240,8 @@ fn mark_unresolved(timeline: &Timeline<'_>, windows: &mut [Window]) {
     }
 }
 
-fn longest_timeout(timeline: &Timeline<'_>) -> Micros {
+/// The longest timeout of any step.
+pub(crate) fn longest_timeout(timeline: &Timeline<'_>) -> Micros {
     fn of_nodes(nodes: &[Node]) -> Micros {
         let longest = nodes.iter().map(|node| match node {
             Node::Step(step) => step.timeout.map_or(0, super::micros),
