@@ -79,8 +79,9 @@ How it decides
   a run that ends, or meets the next injection, before the good seconds fit; and what a lost watch of the cluster may
   have told too late.
   An abrupt kill may cost rate x share x (last request to it - kill) + what was in flight; more is a warning.
-  A fault of the scenario that was never made (refused by the guard, held by a disruption budget, nobody to hit) lets no
-  verdict of any oracle pass, but on the time before the first fault. One that comes again and again is made if it was once.
+  A fault of the scenario that was never made (refused by the guard, held by a disruption budget, nobody to hit) lets
+  no verdict of any oracle pass, but on the time before the first fault. One that comes again and again need be made
+  only once.
 
 How it can be wrong
   Windows are one second, and a sample is put back to within half a second: the restoration is exact to about one
@@ -204,15 +205,16 @@ How it decides
   The controller publishes the very numbers it used, so most decisions have one right answer. Where pods were starting
   or ending at that moment, or an edge lies within 2 s, several are right, and only what is none of them is a FAIL.
   A status that stands for more than three sync periods has been decided again each time, and is checked so.
-  PASS takes at least one decision that could be checked and one change of the replicas. INCONCLUSIVE where a watch
-  had a gap, the metrics could not be read, or a restart of the controller would explain all that is wrong and the
-  lease kube-system/kube-controller-manager could not be read to see one.
+  PASS takes one decision to scale, or more, that could be checked. New pods idle where chance explains it in less
+  than one of a thousand runs; else so few requests leave it open. INCONCLUSIVE, too, where a watch had a gap, the
+  metrics could not be read, or a restart of the controller would explain all that is wrong and the lease
+  kube-system/kube-controller-manager could not be read to see one.
 
 How it can be wrong
   The controller's flags cannot be asked for: `sync`, `tolerance`, `downscale-stabilization`, `cpu-initialization` and
-  `initial-readiness-delay` must be those of the cluster. What was recommended before the run began is not known, so
-  the first window allows more. Values of custom metrics per pod are not watched: pods count from 90 s on. Before
-  Kubernetes 1.22 a write through the scale subresource (kubectl scale) names no writer.";
+  `initial-readiness-delay` must be those of the cluster. What was recommended, and changed, before the run began
+  is not known, so the first window and period allow more. Values of custom metrics per pod are not watched: pods
+  count from 90 s on. Before Kubernetes 1.22 a write through the scale subresource (kubectl scale) names no writer.";
 
 const USAGE: &str = "\
 usage: no instance uses more of its machine than it should.

@@ -67,6 +67,15 @@ fn forced(timeline: &Timeline, write: &Write) -> bool {
     })
 }
 
+/// The spec that a write obeyed; where it was edited at that moment the check has to leave it out.
+fn obeyed<'a>(timeline: &'a Timeline, write: &Write, check: &mut Check) -> Option<&'a Spec> {
+    if timeline.edited(write.at) {
+        check.skip(write.at, "the spec was edited at that moment");
+        return None;
+    }
+    timeline.spec(write.at)
+}
+
 /// I1: every write is within the limits.
 pub fn i1_within_limits(timeline: &Timeline) -> Check {
     let mut check = Check::new("I1", "every write lies within minReplicas and maxReplicas");
@@ -149,7 +158,7 @@ pub fn i3_stabilized(timeline: &Timeline, replayed: &[Replayed]) -> Check {
         if write.to >= write.from || forced(timeline, write) {
             continue;
         }
-        let Some(spec) = timeline.spec(write.at) else {
+        let Some(spec) = obeyed(timeline, write, &mut check) else {
             continue;
         };
         let (_, window) = timeline.windows(spec);
@@ -227,7 +236,7 @@ pub fn i5_policies(timeline: &Timeline) -> Check {
         if forced(timeline, write) {
             continue;
         }
-        let Some(spec) = timeline.spec(write.at) else {
+        let Some(spec) = obeyed(timeline, write, &mut check) else {
             continue;
         };
         let up = write.to > write.from;
@@ -344,7 +353,7 @@ pub fn i7_tolerance(timeline: &Timeline) -> Check {
         if forced(timeline, write) {
             continue;
         }
-        let Some(spec) = timeline.spec(write.at) else {
+        let Some(spec) = obeyed(timeline, write, &mut check) else {
             continue;
         };
         let sync = timeline.syncs.iter().find(|s| {
@@ -368,8 +377,9 @@ pub fn i7_tolerance(timeline: &Timeline) -> Check {
         }
         let tolerances = Tolerances::of(spec, &timeline.controller);
         let held = |metric: &Published| {
+            let holds = |ratio| tolerances.holds(ratio) == Some(true);
             ratios(metric, sync.status_replicas)
-                .is_some_and(|(low, high)| tolerances.hold(low) && tolerances.hold(high))
+                .is_some_and(|(low, high)| holds(low) && holds(high))
         };
         let all = !sync.published.is_empty() && sync.published.iter().all(held);
         check.see(!all, write.at, || {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::timeline::Write;
+use crate::judge::stats::binomial_tail;
 use crate::record::Micros;
 
 /// The links of the chain, in order; `None` for one that was not seen.
@@ -143,10 +144,15 @@ pub struct Effect {
     pub effectiveness: f64,
     /// Requests that this rests on.
     pub requests: u64,
+    /// So few would not come to them by chance where all get the same.
+    pub sure: bool,
 }
 
 /// Under this the scale-up did not help: connections are pinned to the old pods.
 pub const EFFECTIVE: f64 = 0.5;
+
+/// In no more than one of a thousand runs in order the new pods are said to idle.
+const SURE: f64 = 0.001;
 
 /// Requests by pod, and whether it is new; taken from 60 s after the scale-up on. `None` without requests or without
 /// both kinds of pods.
@@ -164,5 +170,6 @@ pub fn effectiveness(pods: &[(u64, bool)]) -> Option<Effect> {
         fair,
         effectiveness: share / fair,
         requests,
+        sure: binomial_tail(requests - got, requests, 1.0 - fair) < SURE,
     })
 }

@@ -16,6 +16,7 @@ mod invariants;
 mod load;
 mod measures;
 mod published;
+mod rate;
 mod replicas;
 mod timeline;
 mod types;
@@ -23,6 +24,8 @@ mod verdict;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod edge_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

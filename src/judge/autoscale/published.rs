@@ -99,6 +99,8 @@ pub fn ratios(metric: &Published, status_replicas: i32) -> Option<(f64, f64)> {
         Published::Utilization { percent, target } => exact(f64::from(percent) / f64::from(target)),
         Published::Average { mean, target } => exact(mean as f64 / target as f64),
         Published::Value { value, target } => exact(value as f64 / target as f64),
+        // Over no replicas, or over a number that is not known, a mean tells of no total.
+        Published::PerReplica { .. } if status_replicas <= 0 => None,
         Published::PerReplica { mean, target } => {
             let (low, high) = totals(mean, status_replicas);
             let all = target as f64 * f64::from(status_replicas);
@@ -187,19 +189,16 @@ pub fn recommendation(
         let ways = pods.ways.get(i).map_or(&[][..], Vec::as_slice);
         let one = match *metric {
             Published::Invalid => continue,
+            Published::PerReplica { .. } if status_replicas <= 0 => None,
             Published::PerReplica { mean, target } => {
                 let (low, high) = totals(mean, status_replicas);
                 let count = |total: i64| {
                     let ratio = total as f64 / (target as f64 * f64::from(status_replicas));
-                    match tolerances.hold(ratio) {
-                        true => status_replicas,
-                        false => ceil(total as f64 / target as f64),
-                    }
+                    let kept = Range::exactly(status_replicas);
+                    let moved = Range::exactly(ceil(total as f64 / target as f64));
+                    kept_or_moved(tolerances.holds(ratio), kept, moved)
                 };
-                Some(Range {
-                    low: count(low),
-                    high: count(high),
-                })
+                Some(count(low).or(count(high)))
             }
             Published::Value { value, target } => {
                 let ratio = value as f64 / target as f64;
@@ -247,10 +246,15 @@ pub fn recommendation(
 /// Ratio times pods, or the current count within tolerance.
 fn scaled(ratio: f64, pods: i32, current: i32, tolerances: Tolerances) -> Range {
     let moved = Range::exactly(ceil(ratio * f64::from(pods)));
-    match tolerances.holds(ratio) {
-        Some(true) => Range::exactly(current),
+    kept_or_moved(tolerances.holds(ratio), Range::exactly(current), moved)
+}
+
+/// What a ratio asks for that is within tolerance, or is not; both where versions disagree on it.
+fn kept_or_moved(holds: Option<bool>, kept: Range, moved: Range) -> Range {
+    match holds {
+        Some(true) => kept,
         Some(false) => moved,
-        None => moved.or(Range::exactly(current)),
+        None => moved.or(kept),
     }
 }
 
@@ -370,7 +374,18 @@ mod tests {
             mean: 1_500,
             target: 900,
         };
-        assert_eq!(of(&[near], 3), Some(Range::exactly(5)));
+        assert_eq!(of(std::slice::from_ref(&near), 3), Some(Range::exactly(5)));
+        // At the very edge of the tolerance older versions move.
+        let edge = Published::PerReplica {
+            mean: 11_000,
+            target: 10_000,
+        };
+        assert_eq!(of(&[edge], 1), Some(Range { low: 1, high: 2 }));
+        // Of a target whose `status.replicas` is not seen, nothing can be told.
+        let pods = Groupings::default();
+        let unseen = recommendation(std::slice::from_ref(&near), &pods, 3, 0, TOLERANCES);
+        assert_eq!(unseen, Raw::Unknown);
+        assert_eq!(ratios(&near, 0), None);
         // 4501 to 4503 over 900.2...: with a target of 901, 4.996 to 4.998; with 900: 5.001 to 5.003.
         let above = Published::PerReplica {
             mean: 1_501,

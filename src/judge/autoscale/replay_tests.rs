@@ -7,7 +7,7 @@ use crate::judge::Ruling;
 
 /// What is wrong with the controller.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Defect {
+pub(super) enum Defect {
     None,
     /// Forgets its recommendations.
     NoWindow,
@@ -25,7 +25,7 @@ enum Defect {
     Silent,
 }
 
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn below(&mut self, n: u64) -> u64 {
@@ -40,7 +40,7 @@ impl Dice {
     }
 }
 
-fn some_spec(dice: &mut Dice) -> Spec {
+pub(super) fn some_spec(dice: &mut Dice) -> Spec {
     let mut behavior = Behavior::default();
     behavior.up.window = Some(dice.pick(&[secs(0), secs(0), secs(30), secs(60)]));
     behavior.down.window = dice.pick(&[None, Some(secs(60)), Some(secs(0)), Some(secs(120))]);
@@ -62,7 +62,7 @@ fn some_spec(dice: &mut Dice) -> Spec {
 }
 
 /// Millicores wanted in all, over 40 minutes.
-fn load(dice: &mut Dice) -> Vec<i64> {
+pub(super) fn load(dice: &mut Dice) -> Vec<i64> {
     let mut level = 1_000 + dice.below(3_000) as i64;
     let mut list = Vec::new();
     for k in 0..160 {
@@ -76,7 +76,7 @@ fn load(dice: &mut Dice) -> Vec<i64> {
 }
 
 /// A controller at work every 15 s, watched with up to a second of delay.
-fn simulate(spec: &Spec, load: &[i64], defect: Defect, dice: &mut Dice) -> Timeline {
+pub(super) fn simulate(spec: &Spec, load: &[i64], defect: Defect, dice: &mut Dice) -> Timeline {
     let start = 1_000 * S;
     let mut timeline = Timeline {
         created: Some(start),
@@ -150,7 +150,7 @@ fn simulate(spec: &Spec, load: &[i64], defect: Defect, dice: &mut Dice) -> Timel
 }
 
 /// One metric, and pods that all count.
-fn all_count(n: i32) -> Groupings {
+pub(super) fn all_count(n: i32) -> Groupings {
     Groupings {
         ways: vec![vec![Tally::counted(n)]],
         even: true,
@@ -372,13 +372,37 @@ fn verdicts_pass_fail_and_say_what_is_missing() {
     // The new pods idle: a tenth of what is theirs.
     let pinned = Load {
         after: vec![(500, false), (500, false), (25, true), (25, true)],
-        ..load
+        ..load.clone()
     };
     let verdict = judge(&all(&good), &pinned, &expectation());
     assert!(
         verdict.because.contains("did not help"),
         "{}",
         verdict.because
+    );
+    // So few requests may miss them by chance.
+    let quiet = Load {
+        after: vec![(12, false), (3, true)],
+        ..load.clone()
+    };
+    let verdict = judge(&all(&good), &quiet, &expectation());
+    assert_eq!(verdict.verdict, Ruling::Inconclusive, "{verdict:?}");
+    assert_eq!(
+        verdict.missing.as_deref(),
+        Some("more requests after the scale-up")
+    );
+    // Whatever was decided to stay, no decision to scale could be looked at.
+    let mut unseen = good.clone();
+    for sync in unseen.syncs.iter_mut().filter(|s| s.desired != s.current) {
+        sync.unclean = Some("the spec was edited at that moment".into());
+    }
+    let verdict = judge(&all(&unseen), &load, &expectation());
+    assert_eq!(verdict.verdict, Ruling::Inconclusive, "{verdict:?}");
+    assert!(
+        verdict
+            .because
+            .contains("none to scale could be checked: the spec was edited"),
+        "{verdict:?}"
     );
 }
 
@@ -412,6 +436,11 @@ fn measures_by_hand() {
             .effectiveness
             < EFFECTIVE
     );
+    // Three of fifteen may be chance where half is fair; 60 of 300 are not.
+    let few = effectiveness(&[(12, false), (3, true)]).unwrap();
+    assert!(few.effectiveness < EFFECTIVE && !few.sure, "{few:?}");
+    let many = effectiveness(&[(240, false), (60, true)]).unwrap();
+    assert!(many.effectiveness < EFFECTIVE && many.sure, "{many:?}");
     assert!(effectiveness(&[(0, false), (0, true)]).is_none());
     assert!(effectiveness(&[(10, false)]).is_none());
     let chain = Chain {

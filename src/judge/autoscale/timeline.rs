@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decide::{down_limit, up_limit, windows};
+use super::decide::windows;
 use super::published::{Groupings, Published, Range, Raw, recommendation};
 use super::replicas::Tolerances;
 use super::types::*;
@@ -35,6 +35,9 @@ pub struct Timeline {
     pub excused: Vec<(Micros, String)>,
     /// The last status stood until then; 0 where that is not known.
     pub until: Micros,
+    /// When it last scaled before its first status, which its rates may still remember; negative before the run.
+    #[serde(default)]
+    pub scaled_before: Option<i64>,
 }
 
 /// A status of the autoscaler.
@@ -121,6 +124,12 @@ impl Timeline {
         before.or(self.specs.first()).map(|(_, spec)| spec)
     }
 
+    /// Whether the spec was edited so near to a time that either version may have been obeyed.
+    pub fn edited(&self, at: Micros) -> bool {
+        let mut edits = self.specs.iter().skip(1);
+        edits.any(|(edit, _)| edit.abs_diff(at) <= GRAIN)
+    }
+
     /// The autoscaler's own writes: those that an event of the same size goes with.
     pub fn own_writes(&self) -> Vec<&Write> {
         let mut left: Vec<&Rescale> = self.rescales.iter().collect();
@@ -153,50 +162,6 @@ impl Timeline {
                 0,
                 self.controller.downscale_stabilization.as_micros() as Micros,
             ),
-        }
-    }
-
-    /// The memory of scale events at a time: with `eager` those at the edge of a period count where they make the
-    /// limit lower, without where they make it higher.
-    fn events(&self, own: &[&Write], at: Micros, eager: bool) -> Memory {
-        let began = self.memory_began(at).unwrap_or(0);
-        let mut memory = Memory::default();
-        for write in own
-            .iter()
-            .filter(|w| w.at >= began && w.at + GRAIN / 2 < at)
-        {
-            let change = write.to - write.from;
-            let late = write.at + GRAIN;
-            let early = write.at.saturating_sub(GRAIN);
-            if change > 0 {
-                memory.ups.push((if eager { late } else { early }, change));
-            } else {
-                memory
-                    .downs
-                    .push((if eager { early } else { late }, -change));
-            }
-        }
-        memory
-    }
-
-    /// The least and the most that the rate allows from `current` towards `wanted`.
-    pub fn rate(&self, own: &[&Write], spec: &Spec, at: Micros, current: i32, up: bool) -> Range {
-        let Some(behavior) = &spec.behavior else {
-            let limit = if up { (2 * current).max(4) } else { 0 };
-            return Range::exactly(limit);
-        };
-        let limit = |eager: bool| {
-            let memory = self.events(own, at, eager);
-            if up {
-                up_limit(&behavior.up, at, current, &memory).max(current)
-            } else {
-                down_limit(&behavior.down, at, current, &memory).min(current)
-            }
-        };
-        let (one, other) = (limit(true), limit(false));
-        Range {
-            low: one.min(other),
-            high: one.max(other),
         }
     }
 

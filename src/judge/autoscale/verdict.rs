@@ -5,6 +5,7 @@ use super::gather::{Gathered, gather};
 use super::invariants::{Check, check_all};
 use super::load::{Load, load};
 use super::measures::*;
+use super::published::Range;
 use crate::judge::analysis::Analysis;
 use crate::judge::{Evidence, Ruling, Verdict, sure, words};
 use crate::record::Micros;
@@ -117,18 +118,23 @@ pub fn judge(gathered: &Gathered, load: &Load, expect: &AutoscaleExpectation) ->
         verdict.verdict = Ruling::Fail;
         verdict.because = faults.join("; ");
     } else {
-        decide(gathered, &checks, &mut verdict);
+        decide(gathered, load, &checks, &mut verdict);
     }
     verdict
 }
 
 /// Where nothing speaks against the autoscaler: whether enough was seen to say so.
-fn decide(gathered: &Gathered, checks: &[Check], verdict: &mut Verdict) {
+fn decide(gathered: &Gathered, load: &Load, checks: &[Check], verdict: &mut Verdict) {
     let timeline = &gathered.timeline;
     let of = |id: &str| checks.iter().find(|c| c.id == id);
     let decided = of("I2").map_or(0, |c| c.checked);
     let left: usize = checks.iter().map(|c| c.skipped.len()).sum();
     let own = timeline.own_writes().len() as u64;
+    let replayed = timeline.replay();
+    let told = timeline.syncs.iter().zip(&replayed);
+    let changes = told.filter(|(sync, _)| sync.desired != sync.current);
+    let (known, open): (Vec<_>, Vec<_>) = changes.partition(|(_, r)| r.expected != Range::ANY);
+    let idle = effectiveness(&load.after).filter(|effect| effect.effectiveness < EFFECTIVE);
     let mut doubt = |because: String, missing: String| {
         verdict.verdict = Ruling::Inconclusive;
         verdict.because = because;
@@ -161,6 +167,22 @@ fn decide(gathered: &Gathered, checks: &[Check], verdict: &mut Verdict) {
         );
         let missing = "a load that moves its metric beyond the tolerance";
         doubt(because, missing.into());
+    } else if known.is_empty() {
+        let why = open.first().and_then(|(_, replay)| replay.open.clone());
+        let because = format!(
+            "{} to stay held, but none to scale could be checked: {}",
+            words::counted(decided, "decision"),
+            why.unwrap_or_else(|| "its status was not seen".into())
+        );
+        doubt(because, "a decision to scale from a clean state".into());
+    } else if let Some(effect) = idle {
+        let because = format!(
+            "the new pods got {} of {}, their share is {}: that may be chance",
+            words::percent(effect.share),
+            words::counted(effect.requests, "request"),
+            words::percent(effect.fair)
+        );
+        doubt(because, "more requests after the scale-up".into());
     } else {
         verdict.because = format!(
             "{} and {} are what the algorithm gives; {} could not be checked",
@@ -246,7 +268,7 @@ fn measure(gathered: &Gathered, load: &Load, verdict: &mut Verdict, faults: &mut
             words::counted(effect.requests, "request"),
             words::percent(effect.fair)
         );
-        if effect.effectiveness < EFFECTIVE {
+        if effect.effectiveness < EFFECTIVE && effect.sure {
             faults.push(format!(
                 "the scale-up did not help: {text}; connections that stay open keep their requests at the old pods"
             ));

@@ -14,6 +14,8 @@ pub(super) struct Asked {
     pub name: String,
     /// The container, for `ContainerResource`.
     pub container: Option<String>,
+    /// Which series of its name, and of which object: two queues may have a length each.
+    series: [Value; 2],
     /// Its target, as written in the spec.
     target: Value,
 }
@@ -67,6 +69,11 @@ fn named(details: &Value) -> String {
     name.unwrap_or_default().into()
 }
 
+/// The selector and the object that tell metrics of one name apart.
+fn series(details: &Value) -> [Value; 2] {
+    [&details["metric"]["selector"], &details["describedObject"]].map(Value::clone)
+}
+
 /// The metrics of a spec.
 pub(super) fn asked(spec: &Value) -> Vec<Asked> {
     let entries = spec["metrics"].as_array().into_iter().flatten();
@@ -76,6 +83,7 @@ pub(super) fn asked(spec: &Value) -> Vec<Asked> {
             kind,
             name: named(details),
             container: details["container"].as_str().map(String::from),
+            series: series(details),
             target: details["target"].clone(),
         })
     });
@@ -95,6 +103,7 @@ pub(super) fn published(asked: &[Asked], status: Option<&Value>) -> Vec<Publishe
             let (kind, details) = details(entry)?;
             let same = kind == metric.kind
                 && named(details) == metric.name
+                && series(details) == metric.series
                 && details["container"].as_str() == metric.container.as_deref();
             same.then(|| &details["current"])
         });

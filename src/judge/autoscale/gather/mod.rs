@@ -131,6 +131,11 @@ pub fn gather(record: &Record, expect: &AutoscaleExpectation) -> Result<Gathered
     for (at, object) in &own {
         statuses.take(*at, object, &mut timeline, record);
     }
+    let scaled = first
+        .facts
+        .get("last-scale")
+        .filter(|_| timeline.created.is_none());
+    timeline.scaled_before = scaled.and_then(|at| wall.micros(at));
     let no_request = pods.no_request(&statuses.asked);
     group(&mut timeline, &statuses, &pods);
     Ok(Gathered {

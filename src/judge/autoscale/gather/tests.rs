@@ -324,3 +324,34 @@ fn published_metrics_are_found_by_what_they_are() {
     assert_eq!(metrics::published(&asked, Some(&status)), expected);
     assert_eq!(metrics::published(&asked, None), []);
 }
+
+#[test]
+fn metrics_of_one_name_are_told_apart_by_their_series() {
+    let queue =
+        |name: &str| json!({"name": "length", "selector": {"matchLabels": {"queue": name}}});
+    let service = |name: &str| json!({"kind": "Service", "name": name, "apiVersion": "v1"});
+    let target = json!({"type": "Value", "value": "30"});
+    let asked = metrics::asked(&json!({"metrics": [
+        {"type": "External", "external": {"metric": queue("orders"), "target": target}},
+        {"type": "External", "external": {"metric": queue("mails"), "target": target}},
+        {"type": "Object", "object": {"metric": {"name": "rate"}, "describedObject": service("a"), "target": target}},
+        {"type": "Object", "object": {"metric": {"name": "rate"}, "describedObject": service("b"), "target": target}}]}));
+    let status = json!([
+        {"type": "External", "external": {"metric": queue("mails"), "current": {"value": "1"}}},
+        {"type": "Object", "object": {"metric": {"name": "rate"}, "describedObject": service("b"), "current": {"value": "2"}}},
+        {"type": "External", "external": {"metric": queue("orders"), "current": {"value": "90"}}},
+        {"type": ""}]);
+    let value = |value| Published::Value {
+        value,
+        target: 30_000,
+    };
+    assert_eq!(
+        metrics::published(&asked, Some(&status)),
+        [
+            value(90_000),
+            value(1_000),
+            Published::Invalid,
+            value(2_000)
+        ]
+    );
+}
