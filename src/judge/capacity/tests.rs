@@ -328,4 +328,10 @@ fn the_law_is_found_again_and_its_peak_only_near_what_was_tested() {
     let far = fit(&lawful(0.05, 0.0002, &[1.0, 2.0, 4.0, 8.0, 12.0, 16.0])).unwrap();
     assert_eq!(far.peak_in_flight, None, "68.9 is far beyond 16: {far:?}");
     assert_eq!(fit(&lawful(0.05, 0.002, &[1.0, 2.0, 4.0, 8.0, 12.0])), None);
+    // Three rates that were run twice each are three, though no two runs answer the same.
+    let mut twice = lawful(0.05, 0.002, &[1.0, 8.0, 16.0, 1.1, 8.2, 16.3]);
+    for i in 3..6 {
+        twice[i].rate_per_s = twice[i - 3].rate_per_s;
+    }
+    assert_eq!(fit(&twice), None);
 }

@@ -42,11 +42,13 @@ impl Usl {
 pub fn fit(levels: &[Level]) -> Option<Usl> {
     let held = levels.iter().filter(|l| l.outcome == Outcome::Holds);
     // Little's law: requests under way = throughput x mean response time.
-    let points: Vec<(f64, f64)> = held
-        .map(|l| (l.answered_per_s * l.mean_us / 1e6, l.answered_per_s))
-        .filter(|(n, x)| *n > 0.0 && *x > 0.0)
+    let held: Vec<&Level> = held
+        .filter(|l| l.answered_per_s > 0.0 && l.mean_us > 0.0)
         .collect();
-    let mut rates: Vec<f64> = points.iter().map(|(_, x)| x.round()).collect();
+    let point = |l: &&Level| (l.answered_per_s * l.mean_us / 1e6, l.answered_per_s);
+    let points: Vec<(f64, f64)> = held.iter().map(point).collect();
+    // A rate that was run again answers a little more or less, and is the same level.
+    let mut rates: Vec<f64> = held.iter().map(|l| l.rate_per_s).collect();
     rates.sort_by(f64::total_cmp);
     rates.dedup();
     if rates.len() < LEVELS {
