@@ -144,6 +144,38 @@ fn an_image_that_cannot_be_had_or_has_no_squall_is_said() {
 
 #[test]
 #[ignore = "needs a real cluster: root, Debian"]
+fn more_memory_than_the_pod_may_have_is_no_stress() {
+    with_bed(|bed| async move {
+        let _on = Ephemeral::on();
+        let ns = &*bed.namespace("t-too-much");
+        bed.load_demo();
+        bed.web(ns, 1, SERVE);
+        let limit = r#"{"spec": {"template": {"spec": {"containers":
+            [{"name": "web", "resources": {"limits": {"memory": "64Mi"}}}]}}}}"#;
+        bed.kubectl(&["-n", ns, "patch", "deployment", "web", "-p", limit]);
+        bed.rolled_out(ns, "deployment/web", 90);
+        until("the pod of before to be gone", || {
+            bed.json(&["-n", ns, "get", "pods"])["items"]
+                .as_array()
+                .map(Vec::len)
+                == Some(1)
+        });
+        let run = run(&target(&bed, ns)).await;
+        let name = run.names()[0].clone();
+        let memory = FaultKind::MemoryStress {
+            size: Size::bytes(512 << 20),
+            place: from(DEMO),
+        };
+        let error = run.apply(memory, &name).await.unwrap_err();
+        assert!(matches!(error, PlatformError::Failed(_)), "{error:?}");
+        eprintln!("{error}");
+        says(&error, &[&name, "the pod may not have so much memory"]);
+        run.platform.stop().await.unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
 fn a_squall_that_is_killed_leaves_no_stress_beside_the_service() {
     with_bed(|bed| async move {
         let _on = Ephemeral::on();

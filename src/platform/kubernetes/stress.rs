@@ -35,6 +35,9 @@ const RUNS: Duration = Duration::from_secs(20);
 /// A stress that is let go has ended within this.
 const ENDS: Duration = Duration::from_secs(4);
 
+/// An ephemeral container has no limit of its own: the kernel looks for whom to kill in all of the pod.
+const TOO_MUCH: &str = "the pod may not have so much memory, and its own containers may have been killed for it as well";
+
 /// The stresses in force, by fault and pod.
 pub(super) type Sessions = Arc<Mutex<BTreeMap<(String, String), Session>>>;
 
@@ -105,8 +108,10 @@ impl Faults {
         let process = self
             .cluster
             .call(&doing, pods.exec(pod, command.clone(), &params));
+        let mut beside = false;
         let started = match begun(process.await?).await {
             Err(Exec::NoProgram(_)) if self.cluster.served.ephemeral => {
+                beside = true;
                 let process = self.beside(pod, container, &place.image, &command).await?;
                 begun(process).await
             }
@@ -117,6 +122,9 @@ impl Faults {
             PlatformError::Failed(match why {
                 Exec::NoProgram(text) => self.no_program(pod, container, &text),
                 Exec::Exited(_, text) | Exec::NotRun(text) => format!("the {what} in container {container} of pod {pod} failed: {text}"),
+                Exec::Unknown | Exec::Done if beside => format!(
+                    "the {what} beside container {container} of pod {pod} was killed before it was in force: {TOO_MUCH}"
+                ),
                 Exec::Unknown | Exec::Done => format!(
                     "the {what} in container {container} of pod {pod} was killed before it was in force: the container \
                      may not have so much memory"
@@ -258,7 +266,10 @@ impl Faults {
                     return Ok(());
                 }
                 if let Some(ended) = state.terminated {
-                    let reason = ended.message.or(ended.reason).unwrap_or_default();
+                    let mut reason = ended.message.or(ended.reason).unwrap_or_default();
+                    if reason == "OOMKilled" {
+                        reason = format!("{reason}: {TOO_MUCH}");
+                    }
                     return Err(PlatformError::Failed(format!(
                         "the ephemeral container of pod {pod} ({image}) has ended: {reason}"
                     )));
