@@ -186,6 +186,29 @@ fn choices_repeat_with_the_seed() {
 }
 
 #[test]
+fn a_redirect_to_another_host_is_an_error_and_no_load_there() {
+    let (other, elsewhere) = recording(|_| ok("the status page"));
+    // Another name of this machine.
+    let location = other.url().replace("127.0.0.1", "localhost");
+    let (server, _) = recording(move |_| {
+        let mut response = ok("");
+        *response.status_mut() = hyper::StatusCode::FOUND;
+        let headers = response.headers_mut();
+        headers.insert("location", location.parse().unwrap());
+        response
+    });
+    let mut follow = get("/");
+    follow.follow_redirects = true;
+    let mut flow = flow(rate(10.0, ms(100)));
+    flow.journey = journey([follow]);
+    let run = run(scenario(flow), &server.url());
+    assert_eq!(run.step_ended("GET /", Outcome::Protocol), 1);
+    let error = &run.samples[0].error;
+    assert!(error.contains("another host"), "{error}");
+    assert!(elsewhere.lock().unwrap().is_empty());
+}
+
+#[test]
 fn redirects_are_followed_only_where_asked() {
     let (server, targets) = recording(|target| {
         let mut response = ok("");

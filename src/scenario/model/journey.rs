@@ -53,7 +53,7 @@ pub struct Step {
     /// From the send to the last byte; the flow's when absent.
     #[serde(default, with = "duration_opt")]
     pub timeout: Option<Duration>,
-    /// Follow redirects (at most 10); needs reqwest.
+    /// Follow redirects of the same host (at most 10); needs reqwest.
     #[serde(default)]
     pub follow_redirects: bool,
     /// All must hold. With no status among them, any status under 400 will do.

@@ -108,7 +108,7 @@ static STEP: Object = Object {
         Field::of(
             "follow-redirects",
             Scalar::Bool,
-            "Follow redirects, at most 10.",
+            "Follow redirects, at most 10. One to another host is not followed, and an error.",
         )
         .default("false"),
         Field::new(

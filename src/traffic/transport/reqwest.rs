@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ::reqwest::{Client, Method, Request, redirect, retry};
+use ::reqwest::{Client, Method, Request, Url, redirect, retry};
 use http::{HeaderValue, header};
 use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::sync::Semaphore;
@@ -159,8 +159,13 @@ impl Shop {
         let per_request = spec.connections.mode == ConnectionMode::PerRequest;
         let policy = redirect::Policy::custom(|attempt| {
             let follow = REQUEST.try_with(|c| c.follow_redirects.load(Ordering::Relaxed));
+            let first = attempt.previous().first().and_then(Url::host_str);
             if !follow.unwrap_or(false) {
                 attempt.stop()
+            } else if first != attempt.url().host_str() {
+                // Nobody has asked for load there, and its answers say nothing of the target.
+                let text = format!("the redirect leads to another host: {}", attempt.url());
+                attempt.error(text)
             } else if attempt.previous().len() > MAX_REDIRECTS {
                 attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
             } else {
