@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::platform::Instance;
-use crate::scenario::{FaultKind, Guard, KeepReady, NAMESPACE_LABEL, NODE_LABEL, OWNER_LABEL};
+use crate::scenario::{FaultKind, Guard, NAMESPACE_LABEL, NODE_LABEL, OWNER_LABEL};
 
 /// So many places of each owner; where a platform has no owners, all are one's.
 pub type Places = BTreeMap<String, usize>;
@@ -120,50 +120,25 @@ pub fn allow(
     let Some(keep) = guard.keep_ready else {
         return Ok(());
     };
+    let hit: BTreeSet<&str> = victims.iter().map(|v| v.name.as_str()).collect();
     let owners: BTreeSet<String> = victims.iter().map(owner).collect();
     owners.iter().try_for_each(|of| {
         let own = instances.iter().filter(|i| owner(i) == *of);
+        let ready: Vec<_> = own.filter(|i| i.alive && i.ready).collect();
+        let lost = ready.iter().filter(|i| hit.contains(i.name.as_str()));
         let slots = slots.get(of).copied().unwrap_or_default();
-        enough(keep, own, victims, slots).map_err(|why| match of.is_empty() {
+        let enough = keep.check(ready.len(), lost.count(), slots);
+        enough.map_err(|why| match of.is_empty() {
             true => why,
             false => format!("{why} ({of})"),
         })
     })
 }
 
-/// Whether enough of one owner's instances stay ready.
-fn enough<'a>(
-    keep: KeepReady,
-    instances: impl Iterator<Item = &'a Instance>,
-    victims: &[Instance],
-    total_slots: usize,
-) -> Result<(), String> {
-    let hit: BTreeSet<&str> = victims.iter().map(|v| v.name.as_str()).collect();
-    let ready = instances.filter(|i| i.alive && i.ready);
-    let (lost, left): (Vec<_>, Vec<_>) = ready.partition(|i| hit.contains(i.name.as_str()));
-    let (needed, rule) = match keep {
-        KeepReady::Count(n) => (n as usize, format!("keep-ready {n}")),
-        KeepReady::Share(share) => {
-            // The small subtrahend keeps 30% of 10 at 3, whatever the last bit of 0.3 * 10 is.
-            let needed = (share.get() * total_slots as f64 - 1e-9).ceil() as usize;
-            let rule = format!("keep-ready {share} is {needed} of {total_slots} instances");
-            (needed, rule)
-        }
-    };
-    if left.len() >= needed {
-        return Ok(());
-    }
-    Err(format!(
-        "{rule}: {} are ready and free of faults, {} of them would be hit, which leaves {}",
-        lost.len() + left.len(),
-        lost.len(),
-        left.len()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::KeepReady;
     use crate::scenario::units::Ratio;
     use std::collections::BTreeMap;
     use std::time::Duration;

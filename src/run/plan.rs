@@ -13,7 +13,7 @@ use crate::record::{Clock, Level, Sink};
 use crate::scenario::units::format_duration;
 use crate::scenario::{
     BalanceExpectation, BalanceKind, Capacity, ClosedLoad, Expectation, FaultKind, FaultSpec, Flow,
-    Guard, KeepReady, KubernetesTarget, Load, LocalTarget, Node, OpenLoad, Pick, Process, Scenario,
+    KeepReady, KubernetesTarget, Load, LocalTarget, Node, OpenLoad, Pick, Process, Scenario,
     Target, Think,
 };
 use crate::traffic;
@@ -68,7 +68,7 @@ pub fn plan(scenario: &Scenario) -> Result<String, RunError> {
     section(&mut out, "Target", target);
     section(&mut out, "Traffic", scenario.traffic.iter().flat_map(flow));
     section(&mut out, "Faults", faults(scenario));
-    section(&mut out, "Guard", guard(&scenario.guard));
+    section(&mut out, "Guard", guard(scenario));
     section(&mut out, "Watched", watched(scenario));
     section(
         &mut out,
@@ -254,10 +254,18 @@ fn victims(spec: &FaultSpec) -> String {
     }
 }
 
-fn guard(guard: &Guard) -> Vec<String> {
+fn guard(scenario: &Scenario) -> Vec<String> {
+    let guard = &scenario.guard;
+    let empties = scenario.faults.iter().any(|f| f.kind.is_of_node());
+    let others = match (&scenario.target, empties) {
+        (Target::Kubernetes(_), true) => {
+            "; of every other workload of the namespace too, where a drain or the loss of a node takes pods of it"
+        }
+        _ => "",
+    };
     let keep = guard.keep_ready.map(|k| match k {
-        KeepReady::Share(share) => format!("at least {share} of the instances stay ready"),
-        KeepReady::Count(n) => format!("at least {n} instances stay ready"),
+        KeepReady::Share(share) => format!("at least {share} of the instances stay ready{others}"),
+        KeepReady::Count(n) => format!("at least {n} instances stay ready{others}"),
     });
     let most = guard.max_faults.map(|n| format!("at most {n} injections"));
     let abort = guard

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use squall::platform::kubernetes::Limits;
 use squall::platform::{Platform, PlatformError};
 use squall::record::InstanceState;
-use squall::scenario::{FaultKind, KubernetesTarget, OptIn, Reach};
+use squall::scenario::{FaultKind, KeepReady, KubernetesTarget, OptIn, Reach};
 
 use crate::bed::{Bed, IMAGE, SERVE, script, until};
 use crate::harness::{run, run_within, says, target, with_bed};
@@ -117,6 +117,60 @@ fn a_run_during_which_a_node_is_lost_is_undone_and_over() {
         until("the node to be back", || {
             !bed.kubectl(&["get", "nodes"]).contains("NotReady")
         });
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn a_node_is_not_emptied_of_what_another_workload_needs() {
+    with_bed(|bed| async move {
+        let ns = &*bed.namespace("t-keeps");
+        bed.web(ns, 4, SERVE);
+        bystander(&bed, ns);
+        let limits = Limits {
+            keep_ready: Some(KeepReady::Count(1)),
+            ..Limits::default()
+        };
+        let run = run_within(&target(&bed, ns), limits).await;
+        let db = bed.json(&["-n", ns, "get", "pods", "-l", "app=db"]);
+        let node = db["items"][0]["spec"]["nodeName"].as_str().unwrap();
+        let (beside, elsewhere): (Vec<_>, Vec<_>) = run
+            .platform
+            .instances()
+            .into_iter()
+            .partition(|i| i.labels["squall.node"] == node);
+        let deadline = Duration::from_secs(60);
+        let drain = FaultKind::Drain { deadline };
+        let (down, up) = ("false".into(), "true".into());
+        let before = bed.uids(ns);
+        for fault in [drain.clone(), FaultKind::NodeLoss { down, up }] {
+            let error = run.apply(fault, &beside[0].name).await.unwrap_err();
+            assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
+            says(&error, &["keep-ready 1", "Deployment/db", node]);
+        }
+        let nodes = bed.kubectl(&["get", "nodes"]);
+        assert!(!nodes.contains("SchedulingDisabled"), "{nodes}");
+        assert_eq!(bed.uids(ns), before, "nothing was done");
+        // With one on each node one may be taken, but not both at the same moment.
+        bed.kubectl(&["-n", ns, "scale", "deployment/db", "--replicas=2"]);
+        bed.rolled_out(ns, "deployment/db", 90);
+        let both = futures_util::future::join(
+            run.apply(drain.clone(), &beside[0].name),
+            run.apply(drain.clone(), &elsewhere[0].name),
+        );
+        let (mut done, refused): (Vec<_>, Vec<_>) = <[_; 2]>::from(both.await)
+            .into_iter()
+            .partition(Result::is_ok);
+        for error in refused.iter().map(|r| r.as_ref().unwrap_err()) {
+            assert!(matches!(error, PlatformError::Refused(_)), "{error:?}");
+        }
+        assert!(done.len() < 2, "both nodes were drained");
+        if done.is_empty() {
+            done.push(run.apply(drain, &beside[0].name).await);
+        }
+        let undo = done.remove(0).expect("one alone").expect("an undo");
+        run.platform.undo(&undo).await.unwrap();
+        run.platform.stop().await.unwrap();
     });
 }
 

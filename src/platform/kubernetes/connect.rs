@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::api::Cluster;
+use super::emptied::Emptied;
 use super::faults::Faults;
 use super::guard::Limits;
 use super::guardian::Guardian;
@@ -70,6 +71,7 @@ impl KubernetesPlatform {
             sink: sink.clone(),
             base_dir: asked.base_dir.clone(),
             port: found.pod_port.as_ref().map(|(_, port)| *port),
+            emptied: Emptied::default(),
             sessions: Sessions::default(),
             cluster: cluster.clone(),
             owner: RunOwner::default(),

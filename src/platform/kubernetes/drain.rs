@@ -23,7 +23,12 @@ impl Faults {
     ) -> Result<(), PlatformError> {
         // Before anything is done: a node with one pod that must stay is not drained by half.
         self.all_may_leave(&self.leaving(node).await?)?;
-        make(&self.cluster, node, cordon).await?;
+        let is_new = self.begin_to_empty(&node.name).await?;
+        let cordoned = make(&self.cluster, node, cordon).await;
+        if is_new && matches!(cordoned, Err(PlatformError::Refused(_))) {
+            self.emptied.is_left(&node.name);
+        }
+        cordoned?;
         let pods = self.leaving(node).await?;
         // No longer a refusal: the node is cordoned by now.
         let allowed = self.all_may_leave(&pods);
@@ -56,12 +61,13 @@ impl Faults {
         let list = ListParams::default().fields(&format!("spec.nodeName={}", node.name));
         let doing = format!("list the pods of {node}");
         let pods = self.cluster.call(&doing, self.pods().list(&list)).await?;
-        let is_own = |pod: &Pod| {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            self.limits.is_own(&self.namespace, name)
-        };
-        let leave = pods.items.into_iter().filter(|p| leaves(p) && !is_own(p));
-        Ok(leave.collect())
+        Ok(pods.items.into_iter().filter(|p| self.leaves(p)).collect())
+    }
+
+    /// Whether a drain evicts the pod; squall's own one stays where it is.
+    pub(super) fn leaves(&self, pod: &Pod) -> bool {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        leaves(pod) && !self.limits.is_own(&self.namespace, name)
     }
 
     fn all_may_leave(&self, pods: &[Pod]) -> Result<(), PlatformError> {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::api::Cluster;
 use super::change::{InPlace, Place, make};
 use super::chaos_mesh;
+use super::emptied::Emptied;
 use super::evict::{replaced, takes_pod};
 use super::guard::{Candidate, Limits};
 use super::lease::Lost;
@@ -36,6 +37,8 @@ pub struct Faults {
     pub base_dir: PathBuf,
     /// The port at which the pods behind the Service listen, where it is known.
     pub port: Option<u16>,
+    /// The nodes that are emptied or taken away.
+    pub(super) emptied: Emptied,
     /// The stresses in force.
     pub(super) sessions: Sessions,
     /// The cluster.
@@ -194,9 +197,10 @@ impl Faults {
                 .await
             }
             (FaultKind::NodeLoss { down, .. }, _) => {
-                let allowed = self.limits.loss_of(victim.node()?);
-                allowed.map_err(PlatformError::Refused)?;
-                super::node::run(&for_node(down, victim.node()?), &self.base_dir).await
+                let node = victim.node()?;
+                self.limits.loss_of(node).map_err(PlatformError::Refused)?;
+                self.begin_to_empty(node).await?;
+                super::node::run(&for_node(down, node), &self.base_dir).await
             }
             (kind, _) => Err(PlatformError::Unsupported(format!(
                 "a {} cannot be done in a Kubernetes cluster",

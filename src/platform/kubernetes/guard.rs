@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::own::Own;
 use super::pods::Priority;
-use crate::scenario::{Guard, OptIn};
+use crate::scenario::{Guard, KeepReady, OptIn};
 
 /// Holds what the cluster itself stands on: broken only where it is named.
 const SYSTEM: &str = "kube-system";
@@ -14,7 +14,7 @@ const CRITICAL: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
 const CRITICAL_VALUE: i32 = 2_000_000_000;
 
 /// The part of a scenario's guard that only a cluster can break.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Limits {
     /// Namespaces whose pods may be broken; the target's own where nothing is said.
     pub namespaces: Option<Vec<String>>,
@@ -22,6 +22,8 @@ pub struct Limits {
     pub priority_classes: Vec<String>,
     /// The label without which nothing is broken.
     pub opt_in: Option<OptIn>,
+    /// How many pods of each workload must stay ready where a node is emptied.
+    pub keep_ready: Option<KeepReady>,
     /// The pod that squall itself runs in.
     pub own: Option<Own>,
 }
@@ -48,6 +50,7 @@ impl Limits {
             namespaces: guard.namespaces.clone(),
             priority_classes: guard.priority_classes.clone(),
             opt_in: guard.opt_in.clone(),
+            keep_ready: guard.keep_ready,
             own: None,
         }
     }

@@ -31,6 +31,7 @@ mod chaos_mesh;
 mod connect;
 mod containers;
 mod drain;
+mod emptied;
 mod evict;
 mod exec;
 mod faults;
@@ -418,6 +419,7 @@ impl Platform for KubernetesPlatform {
                 }
             }
         }
+        self.faults.emptied.is_back(undo);
         if let Some(lease) = self.lease() {
             lease.settled(undo);
         }

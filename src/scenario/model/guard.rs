@@ -57,6 +57,28 @@ pub enum KeepReady {
     Count(u32),
 }
 
+impl KeepReady {
+    /// Whether enough of one owner's `places` instances stay ready where `hit` of the `ready` ones go; if not, why.
+    pub fn check(self, ready: usize, hit: usize, places: usize) -> Result<(), String> {
+        let (needed, rule) = match self {
+            KeepReady::Count(n) => (n as usize, format!("keep-ready {n}")),
+            KeepReady::Share(share) => {
+                // The small subtrahend keeps 30% of 10 at 3, whatever the last bit of 0.3 * 10 is.
+                let needed = (share.get() * places as f64 - 1e-9).ceil() as usize;
+                let rule = format!("keep-ready {share} is {needed} of {places} instances");
+                (needed, rule)
+            }
+        };
+        let left = ready.saturating_sub(hit);
+        if left >= needed {
+            return Ok(());
+        }
+        Err(format!(
+            "{rule}: {ready} are ready and free of faults, {hit} of them would be hit, which leaves {left}"
+        ))
+    }
+}
+
 /// A condition that ends the run: `errors > 50% for 10s`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

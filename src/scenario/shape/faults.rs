@@ -335,7 +335,7 @@ pub(super) static GUARD: Object = Object {
     name: "guard",
     doc: "What must stay whole, and when to give up.",
     fields: &[
-        Field::of("keep-ready", Scalar::KeepReady, "At least this share or count of the instances must stay ready; an injection that would break it is not made.")
+        Field::of("keep-ready", Scalar::KeepReady, "At least this share or count of the instances must stay ready; an injection that would break it is not made. In a cluster it holds for each workload by itself, and a `drain` or `node-loss` keeps it for every workload of the namespace that has pods on the node.")
             .example("50%"),
         Field::of("max-faults", Scalar::Int(0, 1_000_000), "At most so many injections in the run.").example("5"),
         Field::new(
