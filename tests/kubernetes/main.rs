@@ -14,6 +14,7 @@ mod guarded;
 mod harness;
 mod killed;
 mod killed_elsewhere;
+mod late;
 mod meddled;
 mod metrics_api;
 mod partition;

@@ -137,6 +137,28 @@ fn restoring(object: &DynamicObject) -> Result<Option<(Value, bool)>, String> {
     Ok(Some((patch, is_ours)))
 }
 
+/// What a patch of an object was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A fault was made.
+    Made,
+    /// The object was put back.
+    Back,
+    /// Somebody else has decided meanwhile: the annotation is gone, and no more.
+    Theirs,
+    /// Nothing was changed, and what was on its way to the object's version of before is refused from now on.
+    Outdated,
+}
+
+/// The patch that makes a new version of the object and leaves it as it is, but for a note that goes again.
+fn outdating(object: &DynamicObject) -> Value {
+    let nothing = InPlace {
+        apply: json!({}),
+        restore: json!({}),
+    };
+    changing(object, nothing)
+}
+
 /// Changes an object. `plan` looks at it and says how, or why not.
 pub async fn make(
     cluster: &Cluster,
@@ -156,23 +178,39 @@ pub async fn make(
             )));
         }
         let change = plan(object).map_err(PlatformError::Failed)?;
-        Ok(Some((changing(object, change), ())))
+        Ok(Some((changing(object, change), Step::Made)))
     });
     let gone = || PlatformError::Failed(format!("{place} is gone: nothing was done"));
-    made.await?.ok_or_else(gone)
+    made.await?.map(drop).ok_or_else(gone)
 }
 
 /// Puts an object back; one that is back already, or gone, is a success. What there is to say where it was left as it is.
+///
+/// Where nothing is to be put back, the change may still be on its way: its answer was lost, or was not waited for. It is
+/// for the version that the object had then, so the object gets a new one, and what comes later is refused.
 pub async fn restore(cluster: &Cluster, place: &Place) -> Result<Option<String>, PlatformError> {
     let doing = format!("put {place} back");
-    let decide = |object: &DynamicObject| restoring(object).map_err(PlatformError::Failed);
-    let is_ours = rewrite(cluster, place, &doing, decide).await?;
-    let theirs = || {
-        format!(
-            "{place} was changed by somebody else while a fault was in force: it is left as it is now"
-        )
-    };
-    Ok((is_ours == Some(false)).then(theirs))
+    let mut outdated = false;
+    loop {
+        let step = rewrite(cluster, place, &doing, |object| {
+            let back = restoring(object).map_err(PlatformError::Failed)?;
+            let back = back.map(|(patch, is_ours)| match is_ours {
+                true => (patch, Step::Back),
+                false => (patch, Step::Theirs),
+            });
+            let outdate = || (!outdated).then(|| (outdating(object), Step::Outdated));
+            Ok(back.or_else(outdate))
+        });
+        match step.await? {
+            Some(Step::Outdated) => outdated = true,
+            Some(Step::Theirs) => {
+                return Ok(Some(format!(
+                    "{place} was changed by somebody else while a fault was in force: it is left as it is now"
+                )));
+            }
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// Patches an object without anything to put back.
@@ -194,18 +232,18 @@ pub async fn patch(
 
 /// Reads, decides, patches that very version; again where another writer came between. `None` where the object is gone, or
 /// nothing was to be patched.
-async fn rewrite<T>(
+async fn rewrite(
     cluster: &Cluster,
     place: &Place,
     doing: &str,
-    decide: impl Fn(&DynamicObject) -> Result<Option<(Value, T)>, PlatformError>,
-) -> Result<Option<T>, PlatformError> {
+    decide: impl Fn(&DynamicObject) -> Result<Option<(Value, Step)>, PlatformError>,
+) -> Result<Option<Step>, PlatformError> {
     let api = place.api(cluster)?;
     for _ in 0..TRIES {
         let Some(object) = cluster.call(doing, api.get_opt(&place.name)).await? else {
             return Ok(None);
         };
-        let Some((patch, decided)) = decide(&object)? else {
+        let Some((patch, step)) = decide(&object)? else {
             return Ok(None);
         };
         let params = PatchParams {
@@ -218,11 +256,15 @@ async fn rewrite<T>(
                 .await
             {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+                // Who may not write to it has nothing on its way either.
+                Err(kube::Error::Api(status)) if status.code == 403 && step == Step::Outdated => {
+                    Ok(true)
+                }
                 other => other.map(|_| true),
             }
         };
         if cluster.call(doing, patched).await? {
-            return Ok(Some(decided));
+            return Ok(Some(step));
         }
     }
     Err(PlatformError::Failed(format!(
