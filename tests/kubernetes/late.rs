@@ -1,11 +1,12 @@
-//! A change that reaches the API server after its undo: it was on its way when squall had stopped waiting for it.
+//! A way to the API server that keeps things back: a change reaches it after its undo, or nothing comes from it any more.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use squall::platform::kubernetes::UNDO_ANNOTATION;
 use squall::platform::{Change, Platform};
@@ -15,20 +16,22 @@ use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
 
 use crate::bed::{Bed, SERVE};
+use crate::chaos_agent::{Resources, chaos};
 use crate::harness::{run, target, with_bed};
 
-/// The way to the API server, on which a PATCH can be kept back.
-struct Way {
+/// The way to the API server, on which a request can be kept back.
+pub struct Way {
     /// `kubectl proxy`, which speaks HTTP on this side.
     kubectl: Child,
-    kubeconfig: PathBuf,
+    pub kubeconfig: PathBuf,
     state: Arc<State>,
 }
 
 struct State {
     server: SocketAddr,
-    /// The next PATCH is kept back.
-    armed: AtomicBool,
+    silent: AtomicBool,
+    /// The next request that begins like this is kept back.
+    armed: Mutex<Option<&'static str>>,
     /// One is kept back.
     holds: watch::Sender<bool>,
     /// It may go on.
@@ -45,7 +48,7 @@ impl Drop for Way {
 }
 
 impl Way {
-    async fn open(bed: &Bed, dir: &Path) -> Self {
+    pub async fn open(bed: &Bed, dir: &Path) -> Self {
         let mut kubectl = Command::new("kubectl")
             .args(["proxy", "--port=0"])
             .env("KUBECONFIG", &bed.kubeconfig)
@@ -58,7 +61,8 @@ impl Way {
         let address = says.trim().rsplit(' ').next().unwrap();
         let state = Arc::new(State {
             server: address.parse().unwrap_or_else(|e| panic!("{says}: {e}")),
-            armed: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            armed: Mutex::default(),
             holds: watch::channel(false).0,
             goes: watch::channel(false).0,
             status: watch::channel(None).0,
@@ -82,11 +86,16 @@ impl Way {
         }
     }
 
-    fn hold_next(&self) {
+    /// Nothing of what the API server says arrives any more, and no connection ends.
+    pub fn fall_silent(&self, silent: bool) {
+        self.state.silent.store(silent, Ordering::SeqCst);
+    }
+
+    fn hold_next(&self, begins: &'static str) {
         self.state.holds.send_replace(false);
         self.state.goes.send_replace(false);
         self.state.status.send_replace(None);
-        self.state.armed.store(true, Ordering::SeqCst);
+        *self.state.armed.lock().unwrap() = Some(begins);
     }
 
     async fn holds(&self) {
@@ -108,9 +117,21 @@ async fn lead(client: TcpStream, state: Arc<State>) {
     let server = TcpStream::connect(state.server).await.unwrap();
     let (mut asks, mut hears) = client.into_split();
     let (mut answers, mut to_server) = server.into_split();
-    let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
+    let shared = state.clone();
+    let back = tokio::spawn(async move {
+        let mut bytes = [0; 65536];
+        while let Ok(n @ 1..) = answers.read(&mut bytes).await {
+            if shared.silent.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            if hears.write_all(&bytes[..n]).await.is_err() {
+                break;
+            }
+        }
+    });
     while let Some(request) = request(&mut asks).await {
-        if request.starts_with(b"PATCH ") && state.armed.swap(false, Ordering::SeqCst) {
+        let is_meant = |begins: &mut &str| request.starts_with(begins.as_bytes());
+        if state.armed.lock().unwrap().take_if(is_meant).is_some() {
             // By a connection of its own: squall's will be gone by then.
             tokio::spawn(hold(request, state.clone()));
         } else if to_server.write_all(&request).await.is_err() {
@@ -164,7 +185,7 @@ fn a_change_that_comes_after_its_undo_is_refused() {
             let node = run.platform.instances()[0].labels["squall.node"].clone();
             let change = Change { kind, instance };
             let undo = run.platform.undo_of(&change).unwrap().expect("an undo");
-            way.hold_next();
+            way.hold_next("PATCH ");
             // Not waited for any longer, as when it takes too long or the run is ended.
             tokio::select! {
                 made = run.platform.apply(&change) => panic!("{made:?}"),
@@ -181,6 +202,43 @@ fn a_change_that_comes_after_its_undo_is_refused() {
                 assert!(note.is_null(), "{:?}: {note}", change.kind);
             }
         }
+        run.platform.stop().await.unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn a_resource_that_comes_while_it_is_removed_is_removed() {
+    with_bed(|bed| async move {
+        let _resources = Resources::install(&bed);
+        let (ns, dir) = (&*bed.namespace("t-comes"), tempfile::tempdir().unwrap());
+        bed.web(ns, 1, SERVE);
+        let way = Way::open(&bed, dir.path()).await;
+        let run = run(&KubernetesTarget {
+            kubeconfig: Some(way.kubeconfig.clone()),
+            ..target(&bed, ns)
+        })
+        .await;
+        let change = Change {
+            kind: FaultKind::Delay {
+                latency: Duration::from_millis(100),
+                jitter: Duration::ZERO,
+            },
+            instance: run.names()[0].clone(),
+        };
+        let undo = run.platform.undo_of(&change).unwrap().expect("an undo");
+        way.hold_next("POST /apis/chaos-mesh.org/");
+        tokio::select! {
+            made = run.platform.apply(&change) => panic!("{made:?}"),
+            () = way.holds() => {}
+        }
+        let comes = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(way.let_go().await, 201, "created");
+        };
+        let (undone, ()) = tokio::join!(run.platform.undo(&undo), comes);
+        undone.expect("undo");
+        assert_eq!(chaos(&bed, ns), Vec::<serde_json::Value>::new());
         run.platform.stop().await.unwrap();
     });
 }

@@ -153,28 +153,31 @@ pub async fn get(
 }
 
 /// Removes an object, and returns once whoever has set finalizers on it has let it go; one that is gone, or of a kind that
-/// is gone, is a success.
+/// is gone, is a success. Whether it was there.
 pub async fn remove(
     cluster: &Cluster,
     kind: &Kind,
     (namespace, name): (&str, &str),
-) -> Result<(), PlatformError> {
+) -> Result<bool, PlatformError> {
     let api = kind.api(cluster, namespace);
     let doing = format!("remove {} {name}", kind.kind);
     let until = Instant::now() + LET_GO;
+    let mut was_there = false;
     loop {
         let removed = async {
             // Said, as it is not the default for each kind: a Job's pods would stay.
             match api.delete(name, &DeleteParams::background()).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
                 // The object, where it is still there.
-                other => other.map(|answer| answer.left()),
+                other => other.map(|answer| Some(answer.left())),
             }
         };
-        let left = cluster.call(&doing, removed).await?;
+        let answer = cluster.call(&doing, removed).await?;
+        was_there |= answer.is_some();
+        let left = answer.flatten();
         let held = left.and_then(|o| o.metadata.finalizers).unwrap_or_default();
         if held.is_empty() {
-            return Ok(());
+            return Ok(was_there);
         }
         if Instant::now() >= until {
             return Err(PlatformError::Failed(format!(

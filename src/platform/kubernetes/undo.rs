@@ -1,10 +1,17 @@
 //! Taking changes back: those of a living run, and those of one that is over.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::api::Cluster;
 use super::change::{self, Place};
 use super::node;
 use super::owned::{self, Kind};
 use crate::platform::{PlatformError, Undo};
+
+/// What was not there to be removed is looked for once more after this.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Takes a change of a run that is over back: finds the context that leads to the cluster it was made in. What there is to
 /// say of it.
@@ -98,7 +105,12 @@ pub(super) async fn take_back(
                 plural: plural.clone(),
             };
             // Also where the mark cannot be taken off: without the object it does nothing.
-            owned::remove(cluster, &kind, (namespace, name)).await?;
+            let was_there = owned::remove(cluster, &kind, (namespace, name)).await?;
+            if !was_there && marked.is_none() {
+                // It may be on its way: the answer to its creation was lost, or not waited for.
+                sleep(LATE).await;
+                owned::remove(cluster, &kind, (namespace, name)).await?;
+            }
             unmarked.map(|()| None)
         }
         Undo::Run { command, dir, .. } => node::run(command, dir).await.map(|()| None),

@@ -129,7 +129,7 @@ impl Guard<'_> {
         let (kind, job) = (job_kind(), job_name(uid));
         let removed = owned::remove(&self.cluster, &kind, (namespace, &job));
         match timeout(ANSWER, removed).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(e)) => return say(&e.to_string()),
             Err(_) => return,
         }
