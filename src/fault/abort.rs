@@ -13,10 +13,16 @@ use crate::scenario::{AbortOn, AbortWhen, Bound, Limit, Metric, Seen};
 /// service that hangs: errors count as 100%, latency as longer than any limit, throughput as zero; a hang must
 /// not keep the guard from seeing what a crash would show it.
 ///
-/// What the cluster shows is there at each look, so the time from look to look counts.
+/// What the cluster shows is there at each look, so the time from look to look counts. Time in which it cannot be looked at
+/// neither adds nor breaks, but not for long: a guard that cannot see guards nothing.
 pub struct AbortMonitor {
     conditions: Vec<Condition>,
+    /// The last look.
+    looked: Option<Micros>,
 }
+
+/// A condition that cannot be looked at for so long ends the run.
+pub const BLIND: Duration = Duration::from_secs(60);
 
 struct Condition {
     when: AbortWhen,
@@ -38,7 +44,10 @@ impl AbortMonitor {
             since: None,
         };
         let conditions = conditions.iter().map(condition).collect();
-        Self { conditions }
+        Self {
+            conditions,
+            looked: None,
+        }
     }
 
     /// Takes in a second of traffic; the reason to abort, once there is one.
@@ -68,17 +77,24 @@ impl AbortMonitor {
     /// Takes in what is seen around the target at a moment; the reason to abort, once there is one.
     pub fn look(&mut self, seen: &Surroundings, now: Micros) -> Option<String> {
         let mut reason = None;
+        let last_look = self.looked.replace(now).unwrap_or(now);
         for condition in &mut self.conditions {
             let AbortOn::Seen { what, op, count } = condition.when.on else {
                 continue;
             };
+            if let Some(unseen) = seen.unseen.get(&what) {
+                let is_blind = *unseen >= BLIND;
+                reason = reason.or_else(|| is_blind.then(|| condition.blind(*unseen)));
+                continue;
+            }
             let found = match what {
                 Seen::NodesNotReady => &seen.nodes_not_ready,
                 Seen::OthersDegraded => &seen.others_degraded,
             };
+            let held = condition.since.is_some();
             condition.note(op.holds(found.len() as u64, u64::from(count)), now);
-            if let Some(since) = condition.since {
-                condition.held = Duration::from_micros(now.saturating_sub(since));
+            if held && condition.since.is_some() {
+                condition.held += Duration::from_micros(now.saturating_sub(last_look));
             }
             let last = || format!("at the end there were {}", found.join(", "));
             reason = reason.or_else(|| condition.reason(now, last));
@@ -95,6 +111,15 @@ impl Condition {
         } else if self.since.is_none() {
             self.since = Some(from);
         }
+    }
+
+    /// Why to abort where it cannot be looked at.
+    fn blind(&self, unseen: Duration) -> String {
+        format!(
+            "abort-when {}: the cluster does not show it for {} s now: a guard that cannot see guards nothing",
+            self.when.text,
+            unseen.as_secs()
+        )
     }
 
     /// Why to abort, once it has held for its time.
@@ -317,7 +342,7 @@ mod tests {
             let seen = Surroundings {
                 nodes_not_ready: names(nodes),
                 others_degraded: names(others),
-                lost: None,
+                ..Surroundings::default()
             };
             monitor.look(&seen, second * 1_000_000)
         };
@@ -331,5 +356,46 @@ mod tests {
             "abort-when NodesNotReady: it held from 12.0 s to 22.0 s, at the end there were x0, x1"
         );
         assert!(look(23, 0, 2).is_none() && look(33, 0, 2).unwrap().contains("OthersDegraded"));
+    }
+    #[test]
+    fn what_cannot_be_looked_at_neither_adds_nor_breaks_and_ends_the_run_in_the_end() {
+        let when = AbortWhen {
+            text: "nodes-not-ready > 0 for 10s".into(),
+            on: AbortOn::Seen {
+                what: Seen::NodesNotReady,
+                op: Op::More,
+                count: 0,
+            },
+            lasts: Duration::from_secs(10),
+        };
+        let look = |monitor: &mut AbortMonitor, second: u64, nodes: usize, unseen: Option<u64>| {
+            let unseen = unseen.map(|s| (Seen::NodesNotReady, Duration::from_secs(s)));
+            let seen = Surroundings {
+                nodes_not_ready: vec!["n1".into(); nodes],
+                unseen: unseen.into_iter().collect(),
+                ..Surroundings::default()
+            };
+            monitor.look(&seen, second * 1_000_000)
+        };
+        // Not ready for 5 s, then out of sight for 20 s: what was seen last is no evidence for that time.
+        let mut monitor = AbortMonitor::new(std::slice::from_ref(&when));
+        assert_eq!(look(&mut monitor, 0, 1, None), None);
+        assert_eq!(look(&mut monitor, 5, 1, None), None);
+        for second in 6..=25 {
+            assert_eq!(look(&mut monitor, second, 1, Some(second - 5)), None);
+        }
+        assert_eq!(look(&mut monitor, 26, 1, None), None);
+        assert_eq!(look(&mut monitor, 29, 1, None), None);
+        let reason = look(&mut monitor, 30, 1, None).expect("10 s that were seen");
+        assert!(reason.contains("it held from 0.0 s to 30.0 s"), "{reason}");
+        // All was well when it was seen last: nobody knows whether it is.
+        let mut monitor = AbortMonitor::new(&[when]);
+        assert_eq!(look(&mut monitor, 0, 0, None), None);
+        assert_eq!(look(&mut monitor, 60, 0, Some(59)), None);
+        assert_eq!(
+            look(&mut monitor, 61, 0, Some(60)).unwrap(),
+            "abort-when nodes-not-ready > 0 for 10s: the cluster does not show it for 60 s now: a guard that cannot see \
+             guards nothing"
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::FaultKind;
+use crate::scenario::{FaultKind, Seen};
 
 pub use routes::Routes;
 
@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub nodes_not_ready: Vec<String>,
     /// Workloads that no fault was meant for, which had all their instances ready and have no longer.
     pub others_degraded: Vec<String>,
+    /// What of these cannot be looked at, and for how long: what is told of it is what was seen last.
+    pub unseen: BTreeMap<Seen, Duration>,
     /// Why the target is this run's no longer: another breaks things there now, or takes back what this one did.
     pub lost: Option<String>,
 }

@@ -15,7 +15,7 @@ mod plan;
 mod progress;
 mod series;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::platform::url::UrlPlatform;
 use crate::platform::{Platform, PlatformError};
 use crate::record::{Record, Sink};
 use crate::report::{self, Judged, Style};
-use crate::scenario::{AbortOn, Expectation, FaultKind, NAMESPACE_LABEL, Scenario, Seen, Target};
+use crate::scenario::{Expectation, FaultKind, NAMESPACE_LABEL, Scenario, Target};
 
 pub use capacity::capacity;
 pub use hold::{TAKEN, hold};
@@ -185,16 +185,6 @@ fn by_namespace(scenario: &Scenario) -> (Vec<FaultKind>, BTreeMap<String, Vec<Fa
     (own, elsewhere)
 }
 
-/// What the guard's abort conditions are on, besides the traffic.
-fn seen(scenario: &Scenario) -> BTreeSet<Seen> {
-    let all = scenario.guard.abort_when.iter();
-    all.filter_map(|when| match when.on {
-        AbortOn::Seen { what, .. } => Some(what),
-        AbortOn::Bound(_) => None,
-    })
-    .collect()
-}
-
 /// The autoscalers that are judged.
 fn autoscalers(scenario: &Scenario) -> Vec<String> {
     let all = scenario.expect.iter();
@@ -223,7 +213,6 @@ fn platform(scenario: &Scenario, logs: PathBuf, sink: Sink, seed: u64) -> Arc<dy
                 faults,
                 elsewhere,
                 limits: Limits::of(&scenario.guard),
-                looks_at: seen(scenario),
                 autoscalers: autoscalers(scenario),
                 usage: { scenario.expect.iter() }.any(|e| matches!(e, Expectation::Usage(_))),
                 base_dir: scenario.base_dir.clone(),

@@ -5,6 +5,7 @@ mod audit;
 mod autoscale;
 mod balance;
 mod bed;
+mod blind;
 mod chaos_agent;
 mod chaos_mesh;
 mod deploy;

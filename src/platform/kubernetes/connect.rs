@@ -123,7 +123,7 @@ async fn may(
     also: impl Iterator<Item = Permission>,
 ) -> Result<(Vec<Permission>, Vec<Permission>), PlatformError> {
     let mut calls = permissions::needed(target.reach, &asked.faults);
-    permissions::require(&mut calls, &asked.looks_at);
+    permissions::require(&mut calls, &asked.limits.looks_at);
     calls.extend(also);
     if !asked.autoscalers.is_empty() {
         permissions::require_autoscalers(&mut calls);

@@ -1,7 +1,6 @@
 //! The faults, by the API alone. Each is one function; which pod it hits was decided elsewhere.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -20,13 +19,10 @@ use super::owned::{Kind, RunOwner};
 use super::partition::{Cut, policy_kind, policy_name};
 use super::pods::Owner;
 use super::stress::Sessions;
-use super::view::View;
+use super::view::{STALE, View};
 use crate::platform::{Change, PlatformError, Undo};
 use crate::record::Sink;
 use crate::scenario::FaultKind;
-
-/// A view of the pods that is lost for longer is none to decide by.
-const STALE: Duration = Duration::from_secs(2);
 
 /// Makes changes to the pods of one namespace.
 #[derive(Debug, Clone)]
@@ -218,6 +214,13 @@ impl Faults {
             return Err(PlatformError::Unreachable(format!(
                 "the pods have not been seen for {} s, so whom it would hit, and who would be left, is not known: \
                  nothing was done",
+                lost.as_secs()
+            )));
+        }
+        let mut unseen = self.view.unseen().into_iter();
+        if let Some((what, lost)) = unseen.find(|(what, _)| self.limits.looks_at.contains(what)) {
+            return Err(PlatformError::Unreachable(format!(
+                "`abort-when` looks at {what}, which the cluster does not show for {} s now: nothing was done",
                 lost.as_secs()
             )));
         }

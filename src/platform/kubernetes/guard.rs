@@ -1,10 +1,10 @@
 //! What a run may break in a cluster, decided at the moment of each fault. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::own::Own;
 use super::pods::Priority;
-use crate::scenario::{Guard, KeepReady, OptIn};
+use crate::scenario::{Guard, KeepReady, OptIn, Seen};
 
 /// Holds what the cluster itself stands on: broken only where it is named.
 const SYSTEM: &str = "kube-system";
@@ -24,6 +24,8 @@ pub struct Limits {
     pub opt_in: Option<OptIn>,
     /// How many pods of each workload must stay ready where a node is emptied.
     pub keep_ready: Option<KeepReady>,
+    /// What must be seen around the target: conditions that end the run are on it.
+    pub looks_at: BTreeSet<Seen>,
     /// The pod that squall itself runs in.
     pub own: Option<Own>,
 }
@@ -51,6 +53,7 @@ impl Limits {
             priority_classes: guard.priority_classes.clone(),
             opt_in: guard.opt_in.clone(),
             keep_ready: guard.keep_ready,
+            looks_at: guard.looks_at().collect(),
             own: None,
         }
     }

@@ -4,7 +4,7 @@
 //! Instances are the pods behind the Service. Faults that hit something else (a node, a workload) hit that of the
 //! chosen pod. Nothing here needs an agent or more rights than `permissions` lists.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use self::target::Found;
 use self::undo::in_cluster;
 use super::{Change, Endpoint, Instance, Platform, PlatformError, Rollouts, Surroundings, Undo};
 use crate::record::{Level, Sink};
-use crate::scenario::{FaultKind, KubernetesTarget, NAMESPACE_LABEL, Reach, Seen};
+use crate::scenario::{FaultKind, KubernetesTarget, NAMESPACE_LABEL, Reach};
 
 pub mod api;
 mod autoscaler;
@@ -85,8 +85,6 @@ pub struct Asked {
     pub elsewhere: BTreeMap<String, Vec<FaultKind>>,
     /// What it may break.
     pub limits: Limits,
-    /// What it must be able to see around the target.
-    pub looks_at: BTreeSet<Seen>,
     /// The autoscalers that are judged: who leads the cluster's controllers is watched then.
     pub autoscalers: Vec<String>,
     /// Whether it is judged what pods use: throttling is looked for then.
@@ -359,6 +357,7 @@ impl Platform for KubernetesPlatform {
         Surroundings {
             nodes_not_ready: view.nodes_not_ready(),
             others_degraded: view.workloads().others_degraded(),
+            unseen: view.unseen(),
             lost: self.faults.lost.get().cloned(),
         }
     }

@@ -77,7 +77,8 @@ pub fn observe(
         None => listed.send_modify(|seen| seen.1 = true),
     }
     for observed in &OBSERVED {
-        if let Some(followed) = followed(cluster, &found.namespace, observed) {
+        if let Some(mut followed) = followed(cluster, &found.namespace, observed) {
+            followed.sight = view.sight_of(observed.kind);
             let (out, known) = (sink.clone(), view.clone());
             let mut teller = Teller::new(observed.kind);
             let selector = found.selector.clone();

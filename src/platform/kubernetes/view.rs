@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::observe::WORKLOADS;
 use super::pods::Pods;
 use super::watch::Sight;
 use super::workloads::Workloads;
+use crate::scenario::Seen;
 
 /// The pods, nodes and endpoints as last seen.
 #[derive(Debug, Clone, Default)]
@@ -20,9 +23,36 @@ pub struct View {
     nodes: Arc<Mutex<BTreeMap<String, bool>>>,
     /// The workloads behind the Service.
     workloads: Arc<Mutex<Workloads>>,
+    /// Whether the other kinds of objects are seen.
+    others: Arc<Mutex<BTreeMap<&'static str, Sight>>>,
 }
 
+/// A view that is lost for longer is none to decide by.
+pub(super) const STALE: Duration = Duration::from_secs(2);
+
 impl View {
+    /// Whether objects of this kind are seen.
+    pub fn sight_of(&self, kind: &'static str) -> Sight {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.entry(kind).or_default().clone()
+    }
+    /// What an abort condition may be on and cannot be looked at now, and for how long.
+    pub fn unseen(&self) -> BTreeMap<Seen, Duration> {
+        let lost = |kinds: &[&'static str]| {
+            let lost = kinds
+                .iter()
+                .filter_map(|kind| self.sight_of(kind).lost_for());
+            lost.max().filter(|lost| *lost > STALE)
+        };
+        let looks = [
+            (Seen::NodesNotReady, lost(&["Node"])),
+            (Seen::OthersDegraded, lost(&WORKLOADS)),
+        ];
+        let unseen = looks
+            .into_iter()
+            .filter_map(|(what, lost)| Some((what, lost?)));
+        unseen.collect()
+    }
     /// The pods; the lock is held for moments only.
     pub fn pods(&self) -> MutexGuard<'_, Pods> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)

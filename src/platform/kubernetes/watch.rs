@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use super::api::chain;
 use crate::record::{Level, Sink, View, What};
 
-/// A watch is renewed so often, whether it is alive or not: a connection that died without a word is noticed then.
-const RENEW: Duration = Duration::from_secs(60);
+/// A watch is renewed so often, whether it is alive or not: a connection that died without a word is noticed then. It goes on
+/// where it ended, by the bookmark that the server sends before: nothing is listed again.
+const RENEW: Duration = Duration::from_secs(15);
 /// A server that says nothing for so long after the time is up is gone.
 const OVERDUE: Duration = Duration::from_secs(5);
 /// A call that begins a list or a watch is answered within this, or has failed.
@@ -151,6 +152,7 @@ where
                 }
                 Err(Trouble::Client(e)) if is_refused(&e) => {
                     let text = format!("{of} are not observed: {}", chain(&e));
+                    gap.sight.since().get_or_insert_with(Instant::now);
                     return sink.note(Level::Warning, text);
                 }
                 Err(e) => gap.failed(e.text()).await,

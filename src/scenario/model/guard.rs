@@ -32,6 +32,16 @@ pub struct Guard {
     pub opt_in: Option<OptIn>,
 }
 
+impl Guard {
+    /// What the conditions that end the run are on, besides the traffic.
+    pub fn looks_at(&self) -> impl Iterator<Item = Seen> {
+        self.abort_when.iter().filter_map(|when| match when.on {
+            AbortOn::Seen { what, .. } => Some(what),
+            AbortOn::Bound(_) => None,
+        })
+    }
+}
+
 /// The label that says: this may be broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptIn {
@@ -118,4 +128,13 @@ pub enum Seen {
     NodesNotReady,
     /// Workloads that no fault was meant for, that had all their pods ready and have no longer.
     OthersDegraded,
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Seen::NodesNotReady => "nodes-not-ready",
+            Seen::OthersDegraded => "others-degraded",
+        })
+    }
 }
