@@ -119,6 +119,7 @@ impl Bed {
             if !node["metadata"]["annotations"][UNDO_ANNOTATION].is_null() {
                 let gone = format!("{UNDO_ANNOTATION}-");
                 self.kubectl(&["annotate", "node", name, &gone]);
+                self.kubectl(&["label", "node", name, "squall.dev/changed-"]);
             }
         }
     }

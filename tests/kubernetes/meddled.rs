@@ -185,14 +185,51 @@ fn a_partition_of_a_pod_that_is_marked_already_leaves_no_policy() {
             kind: cut(Direction::Ingress, &[], &[]),
             instance: run.names()[0].clone(),
         };
-        let mark = format!(r#"{UNDO_ANNOTATION}={{"set": {{}}, "back": {{}}}}"#);
-        bed.kubectl(&["-n", ns, "annotate", "pod", &change.instance, &mark]);
+        let mark = "squall.dev/changed=7";
+        bed.kubectl(&["-n", ns, "label", "pod", &change.instance, mark]);
         let undo = run.platform.undo_of(&change).unwrap().expect("an undo");
         let error = run.platform.apply(&change).await.unwrap_err();
         says(&error, &["changed already"]);
         run.platform.undo(&undo).await.expect("undo");
         let policies = bed.json(&["-n", ns, "get", "networkpolicies"]);
         assert_eq!(policies["items"], json!([]), "{error:?}");
+        run.platform.stop().await.unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs a real cluster: root, Debian"]
+fn a_note_that_a_rollback_has_put_back_is_none() {
+    with_bed(|bed| async move {
+        let ns = &*bed.namespace("t-rollback");
+        bed.web(ns, 2, SERVE);
+        let run = run(&target(&bed, ns)).await;
+        let scaled = FaultKind::Scale { replicas: 1 };
+        let undo = run.apply(scaled.clone(), &run.names()[0]).await;
+        let undo = undo.expect("scale").expect("an undo");
+        until("the scaled Deployment to be seen", || {
+            let sets = bed.kubectl(&["-n", ns, "get", "replicasets", "-o", "yaml"]);
+            sets.contains(UNDO_ANNOTATION)
+        });
+        run.platform.undo(&undo).await.expect("undo");
+        // Back to what its pods were made from before, with the annotations of that time.
+        bed.kubectl(&["-n", ns, "rollout", "restart", "deployment/web"]);
+        bed.rolled_out(ns, "deployment/web", 90);
+        bed.kubectl(&["-n", ns, "rollout", "undo", "deployment/web"]);
+        bed.rolled_out(ns, "deployment/web", 90);
+        let web = || bed.json(&["-n", ns, "get", "deployment", "web"]);
+        assert!(web()["metadata"]["annotations"][UNDO_ANNOTATION].is_string());
+        run.told_now("two pods", |r| r.names().len() == 2).await;
+        let undo = run.apply(scaled, &run.names()[0]).await;
+        let undo = undo.expect("no fault is in force").expect("an undo");
+        assert_eq!(web()["spec"]["replicas"], 1);
+        run.undo_as_another_process(&undo).await;
+        let web = web();
+        assert_eq!(web["spec"]["replicas"], 2);
+        for marks in ["annotations", "labels"] {
+            let left = web["metadata"][marks].to_string();
+            assert!(!left.contains("squall.dev"), "{left}");
+        }
         run.platform.stop().await.unwrap();
     });
 }

@@ -11,6 +11,9 @@ use crate::platform::PlatformError;
 
 /// The annotation that holds what undoes the change.
 pub const UNDO: &str = "squall.dev/undo";
+/// The label that says that the annotation counts: what of the object it is for. An annotation alone may be an old one: those
+/// of a Deployment are copied to its ReplicaSets, and `kubectl rollout undo` puts them back from there.
+const CHANGED: &str = "squall.dev/changed";
 /// So often a change is tried again that lost against another writer.
 const TRIES: usize = 5;
 
@@ -78,6 +81,8 @@ pub struct InPlace {
 /// What the annotation holds.
 #[derive(Serialize, Deserialize)]
 struct Note {
+    /// The version of the object that was changed, as the label has it too.
+    of: String,
     /// What was set: where it stands no longer, somebody else has decided meanwhile.
     set: Value,
     /// What puts it back.
@@ -86,16 +91,24 @@ struct Note {
 
 /// The patch that changes the object and says how to put it back; it applies to this version of the object only.
 fn changing(object: &DynamicObject, change: InPlace) -> Value {
+    let version = object.metadata.resource_version.clone().unwrap_or_default();
     let note = Note {
+        of: version.clone(),
         set: change.apply.clone(),
         back: change.restore,
     };
     let mut patch = change.apply;
-    let version = object.metadata.resource_version.clone();
     // A patch is always an object: it was made here, from `json!({..})`.
-    patch["metadata"]["resourceVersion"] = json!(version);
     patch["metadata"]["annotations"][UNDO] = json!(json!(note).to_string());
+    patch["metadata"]["labels"][CHANGED] = json!(version);
+    patch["metadata"]["resourceVersion"] = json!(version);
     patch
+}
+
+/// Whether a fault is in force on the object.
+fn is_changed(object: &DynamicObject) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.is_some_and(|l| l.contains_key(CHANGED))
 }
 
 /// Whether the object is as a patch has made it; what the patch does not name may be anything.
@@ -117,23 +130,24 @@ fn is_as(object: &Value, patch: &Value) -> bool {
 /// The patch that puts the object back, and whether it does: what somebody else has changed since is theirs, and only the
 /// annotation goes. `None` where nothing is to be put back.
 fn restoring(object: &DynamicObject) -> Result<Option<(Value, bool)>, String> {
-    let annotation = object
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|a| a.get(UNDO));
-    let Some(text) = annotation else {
+    if !is_changed(object) {
         return Ok(None);
-    };
-    let note: Note = serde_json::from_str(text)
-        .ok()
-        .filter(|n: &Note| n.set.is_object() && n.back.is_object())
-        .ok_or_else(|| format!("its annotation {UNDO} is not what squall wrote: {text}"))?;
+    }
     let now = serde_json::to_value(object).map_err(|e| e.to_string())?;
-    let is_ours = is_as(&now, &note.set);
-    let mut patch = if is_ours { note.back } else { json!({}) };
-    patch["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
+    let mut back = None;
+    if let Some(text) = now["metadata"]["annotations"][UNDO].as_str() {
+        let note: Note = serde_json::from_str(text)
+            .ok()
+            .filter(|n: &Note| n.set.is_object() && n.back.is_object())
+            .ok_or_else(|| format!("its annotation {UNDO} is not what squall wrote: {text}"))?;
+        let is_of_this = now["metadata"]["labels"][CHANGED] == note.of;
+        back = (is_of_this && is_as(&now, &note.set)).then_some(note.back);
+    }
+    let is_ours = back.is_some();
+    let mut patch = back.unwrap_or_else(|| json!({}));
     patch["metadata"]["annotations"][UNDO] = Value::Null;
+    patch["metadata"]["labels"][CHANGED] = Value::Null;
+    patch["metadata"]["resourceVersion"] = json!(object.metadata.resource_version);
     Ok(Some((patch, is_ours)))
 }
 
@@ -167,14 +181,10 @@ pub async fn make(
 ) -> Result<(), PlatformError> {
     let doing = format!("change {place}");
     let made = rewrite(cluster, place, &doing, |object| {
-        if object
-            .metadata
-            .annotations
-            .as_ref()
-            .is_some_and(|a| a.contains_key(UNDO))
-        {
+        if is_changed(object) {
             return Err(PlatformError::Refused(format!(
-                "{place} is changed already by a fault that is not undone (annotation {UNDO}): nothing was done"
+                "{place} is changed already by a fault that is not undone (label {CHANGED}, annotation {UNDO}): nothing \
+                 was done"
             )));
         }
         let change = plan(object).map_err(PlatformError::Failed)?;
@@ -276,18 +286,22 @@ async fn rewrite(
 mod tests {
     use super::*;
 
-    fn node(spec: Value, annotations: Value) -> DynamicObject {
-        serde_json::from_value(json!({"apiVersion": "v1", "kind": "Node", "spec": spec,
-            "metadata": {"name": "n1", "resourceVersion": "7", "annotations": annotations}}))
-        .expect("a node")
+    /// A node with the rest of its metadata.
+    fn node(spec: Value, metadata: Value) -> DynamicObject {
+        let mut node =
+            json!({"apiVersion": "v1", "kind": "Node", "spec": spec, "metadata": metadata});
+        node["metadata"]["name"] = json!("n1");
+        node["metadata"]["resourceVersion"] = json!("7");
+        serde_json::from_value(node).expect("a node")
     }
 
-    fn annotation(set: Value, back: Value) -> Value {
+    /// Annotations and labels of an object that is changed.
+    fn noted(set: Value, back: Value) -> Value {
         let change = InPlace {
             apply: set,
             restore: back,
         };
-        changing(&node(json!({}), json!({})), change)["metadata"]["annotations"].clone()
+        changing(&node(json!({}), json!({})), change)["metadata"].clone()
     }
 
     #[test]
@@ -299,19 +313,16 @@ mod tests {
         let patch = changing(&node(json!({}), json!({})), change);
         assert_eq!(patch["spec"]["unschedulable"], true);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        let changed = node(
-            patch["spec"].clone(),
-            patch["metadata"]["annotations"].clone(),
-        );
+        let changed = node(patch["spec"].clone(), patch["metadata"].clone());
         let back = restoring(&changed).unwrap().expect("something to put back");
-        let patch = json!({"spec": {"unschedulable": null},
-            "metadata": {"resourceVersion": "7", "annotations": {UNDO: null}}});
+        let patch = json!({"spec": {"unschedulable": null}, "metadata":
+            {"resourceVersion": "7", "annotations": {UNDO: null}, "labels": {CHANGED: null}}});
         assert_eq!(back, (patch, true));
     }
 
     #[test]
     fn what_somebody_else_has_changed_since_is_left_as_it_is() {
-        let note = annotation(
+        let note = noted(
             json!({"spec": {"replicas": 1}}),
             json!({"spec": {"replicas": 4}}),
         );
@@ -324,7 +335,7 @@ mod tests {
         }
         let pod = |containers: Value| json!({"template": {"spec": {"containers": containers}}});
         let image = |name: &str| json!({"spec": pod(json!([{"name": "web", "image": name}]))});
-        let note = annotation(image("a:none"), image("a:1"));
+        let note = noted(image("a:none"), image("a:1"));
         let log = json!({"name": "log", "image": "b"});
         for (name, is_ours) in [("a:none", true), ("a:2", false)] {
             let web = json!({"name": "web", "image": name, "ports": []});
@@ -340,11 +351,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_back_already_is_left_alone() {
-        let with = |annotations: Value| restoring(&node(json!({}), annotations));
-        assert_eq!(with(json!({})), Ok(None));
-        assert_eq!(with(json!({"other": "x"})), Ok(None));
-        assert!(with(json!({UNDO: "[1]"})).is_err());
-        assert!(with(json!({UNDO: "{"})).is_err());
+    fn a_note_counts_with_its_label_and_for_the_change_that_it_was_written_for() {
+        let one = json!({"replicas": 1});
+        let mut note = noted(
+            json!({"spec": {"replicas": 1}}),
+            json!({"spec": {"replicas": 4}}),
+        );
+        let with = |metadata: &Value| restoring(&node(one.clone(), metadata.clone()));
+        assert!(with(&note).unwrap().unwrap().1);
+        // Taken away with the other annotations, or an older one in its place: what it was is not known any more.
+        let label = note["labels"].clone();
+        let (patch, is_ours) = with(&json!({"labels": label})).unwrap().unwrap();
+        assert!(!is_ours && patch["metadata"]["labels"][CHANGED].is_null());
+        note["labels"][CHANGED] = json!("9");
+        assert!(!with(&note).unwrap().unwrap().1);
+        // An old one that was put back: no fault is in force.
+        note["labels"] = json!({});
+        assert_eq!(with(&note), Ok(None));
+        for spoilt in ["[1]", "{"] {
+            assert!(with(&json!({"labels": label, "annotations": {UNDO: spoilt}})).is_err());
+        }
+        assert_eq!(with(&json!({"annotations": {"other": "x"}})), Ok(None));
     }
 }
