@@ -47,17 +47,25 @@ if [ "$testbed" != 1 ]; then
   exit 0
 fi
 cluster() { cargo test --locked --quiet --test kubernetes --no-fail-fast -- --include-ignored "$@"; }
-# They mostly wait: two clusters beside each other halve the time. Modules that are not named run in the first.
-second=(autoscale deploy shipped soak strain whole)
+# CI has an hour for everything: what takes longest there and says least is run where somebody asks for all by name.
+skip=()
+if [ "${SQUALL_TESTBED:-}" != 1 ]; then
+  for name in autoscale:: deploy:: strain:: shipped::autoscale shipped::cpu shipped::node; do skip+=(--skip "$name"); done
+  echo "SKIPPED in CI for their time (30 minutes), SQUALL_TESTBED=1 runs them: the cluster tests${skip[*]//--skip/}"
+fi
+# They mostly wait: two clusters beside each other halve the time (four are too many for two cores). Modules that are not
+# named run in the first.
+second=(autoscale deploy ephemeral killed killed_elsewhere shipped soak strain whole)
 output=$(mktemp -d)
 trap 'rm -rf "$output"; deploy/testbed/down.sh >/dev/null' EXIT
 export -f cluster
-deploy/testbed/apart.sh second bash -c 'cluster "$@"' - "${second[@]/%/::}" >"$output/second" 2>&1 &
-beside=$!
-failed=0
-cluster $(printf -- '--skip %s:: ' "${second[@]}") 2>&1 | tee "$output/first" || failed=1
+deploy/testbed/apart.sh second bash -c 'cluster "$@"' - "${second[@]/%/::}" "${skip[@]}" >"$output/second" 2>&1 &
+beside=$! failed=0
+rest=()
+for module in "${second[@]}"; do rest+=(--skip "$module::"); done
+cluster "${rest[@]}" 2>&1 | tee "$output/first" || failed=1
 wait "$beside" || failed=1
-echo "in the second cluster:"
+echo "in the second cluster: ${second[*]}"
 cat "$output/second"
 if [ $failed = 1 ]; then
   # Clusters of three machines' programs on two cores now and then stall for seconds. One more try, by name and told as
