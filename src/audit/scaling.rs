@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Finding, Harm, Objects, Workload};
 use crate::platform::kubernetes::lasting;
+use crate::record::quantity::without_request;
 
 pub(super) fn check(objects: &Objects, on_path: &[&Workload], findings: &mut Vec<Finding>) {
     for autoscaler in &objects.autoscalers {
@@ -95,13 +96,8 @@ fn requests_nothing<'a>(spec: &'a PodSpec, resource: &str, limit_counts: bool) -
             .flatten();
         lists.any(|list| list.contains_key(resource))
     };
-    let without = lasting(spec).filter(|c| !has(c.resources.as_ref()));
-    let missing: Vec<&str> = without.map(|c| c.name.as_str()).collect();
+    let containers = lasting(spec).map(|c| (c.name.as_str(), has(c.resources.as_ref())));
     let own = spec.resources.as_ref();
-    let of_pod = own.is_some_and(|r| r.requests.is_some() || limit_counts && r.limits.is_some());
-    let one_has = missing.len() < lasting(spec).count();
-    match of_pod && (has(own) || one_has) {
-        true => Vec::new(),
-        false => missing,
-    }
+    let own = own.filter(|r| r.requests.is_some() || limit_counts && r.limits.is_some());
+    without_request(containers, own.map(|r| has(Some(r))))
 }

@@ -357,6 +357,7 @@ mod tests {
         );
         assert!(look(23, 0, 2).is_none() && look(33, 0, 2).unwrap().contains("OthersDegraded"));
     }
+
     #[test]
     fn what_cannot_be_looked_at_neither_adds_nor_breaks_and_ends_the_run_in_the_end() {
         let when = AbortWhen {

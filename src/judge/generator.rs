@@ -9,7 +9,8 @@
 //!   a latency FAIL counts only where twice the longest lag (once at the send, once at the read) does not explain
 //!   it, an error FAIL only without timeouts. A generator that stood still sends all at once afterwards, and that is its
 //!   own doing too: what the service took then from the send is no evidence of its latency.
-//! - Requests that it could not send (LOCAL errors: no file descriptor or port, a path that is none): never the service's fault; an error FAIL counts only without them.
+//! - Requests that it could not send (LOCAL errors: no file descriptor or port, a path that is none): never the service's
+//!   fault; an error FAIL counts only without them.
 //! - Throughput that reached its lower bound was reached; nothing takes that back.
 //! - A closed loop waits for each response, so that a busy generator shows as fewer requests, never as late ones:
 //!   usual for a benchmark, said, and no reason to doubt a verdict.

@@ -46,6 +46,20 @@ pub fn thousandths(text: &str) -> Option<i64> {
     i64::try_from(value).ok()
 }
 
+/// Containers without a request, of those that a utilization is a share of; `containers` tells of each whether it has one.
+/// Where the pod has requests of its own (`own`, whether one of this resource), its containers' make up for what it has
+/// none of, and not each of them need have one.
+pub fn without_request<'a>(
+    containers: impl Iterator<Item = (&'a str, bool)>,
+    own: Option<bool>,
+) -> Vec<&'a str> {
+    let (with, without): (Vec<_>, Vec<_>) = containers.partition(|(_, has)| *has);
+    match own {
+        Some(of_this) if of_this || !with.is_empty() => Vec::new(),
+        _ => without.into_iter().map(|(name, _)| name).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::thousandths;

@@ -45,16 +45,13 @@ pub struct OpenState {
     draw: Pcg64,
 }
 
-/// Arrivals that wait for a place, and how many may.
-struct Line {
-    arrivals: VecDeque<Waiting>,
-    most: usize,
-}
+/// A journey that has been begun, and keeps the worker alive.
+type Journey = (Start, Live);
 
-struct Waiting {
-    start: Start,
-    live: Live,
-    values: Vec<Value>,
+/// Arrivals that wait for a place, with their data, and how many may.
+struct Line {
+    arrivals: VecDeque<(Journey, Vec<Value>)>,
+    most: usize,
 }
 
 /// Where an arrival goes.
@@ -67,7 +64,7 @@ enum Seat {
 /// A place for one journey at a time.
 struct Place {
     slot: Rc<Slot>,
-    start: RefCell<Option<(Start, Live)>>,
+    start: RefCell<Option<Journey>>,
     /// No journey will come any more.
     given_up: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -166,26 +163,18 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
         match state.seat(shared, run) {
             Ok(Seat::Place(index)) => {
                 let place = &state.places[index];
-                if !shared.begin_journey(run, &mut place.slot.values.borrow_mut()) {
+                let mut values = place.slot.values.borrow_mut();
+                let Some(journey) = begin(shared, run, &mut values, rng, intended) else {
                     return;
-                }
-                shared.users.set(shared.users.get() + 1);
-                place.give(Start::new(&run.flow, rng, intended, shared), shared.live());
+                };
+                place.give(journey);
             }
             Ok(Seat::Line) => {
                 let mut values = Vec::new();
-                if !shared.begin_journey(run, &mut values) {
+                let Some(journey) = begin(shared, run, &mut values, rng, intended) else {
                     return;
-                }
-                shared.users.set(shared.users.get() + 1);
-                let start = Start::new(&run.flow, rng, intended, shared);
-                let live = shared.live();
-                let waiting = &mut state.waiting.arrivals;
-                waiting.push_back(Waiting {
-                    start,
-                    live,
-                    values,
-                });
+                };
+                state.waiting.arrivals.push_back((journey, values));
             }
             Ok(Seat::Nowhere) => {
                 if let Some(step) = run.flow.first_request(0, &mut rng) {
@@ -205,6 +194,22 @@ pub fn dispatch(shared: &Rc<Shared>, run: &Rc<FlowRun>, until: Micros) {
         }
         state.step();
     }
+}
+
+/// Begins an arrival's journey, which is due from here on; `None` where there are no data for it.
+fn begin(
+    shared: &Rc<Shared>,
+    run: &Rc<FlowRun>,
+    values: &mut Vec<Value>,
+    rng: Pcg64,
+    intended: Micros,
+) -> Option<Journey> {
+    if !shared.begin_journey(run, values) {
+        return None;
+    }
+    shared.users.set(shared.users.get() + 1);
+    let start = Start::new(&run.flow, rng, intended, shared);
+    Some((start, shared.live()))
 }
 
 impl OpenState {
@@ -235,13 +240,13 @@ impl OpenState {
 
     /// A journey has ended: whoever has waited longest takes its place, or it is free.
     fn leave(&mut self, index: usize) {
-        let Some(next) = self.waiting.arrivals.pop_front() else {
+        let Some((journey, values)) = self.waiting.arrivals.pop_front() else {
             return self.population.leave(index);
         };
         let place = &self.places[index];
-        place.slot.values.replace(next.values);
+        place.slot.values.replace(values);
         // Its task, which this is, looks there next: nobody need be woken.
-        place.start.replace(Some((next.start, next.live)));
+        place.start.replace(Some(journey));
     }
 
     /// Gives up one place that is not needed any longer, and with it its connection: one for each arrival, since to close
@@ -266,9 +271,8 @@ pub fn take_back(run: &FlowRun) -> Vec<(usize, Micros)> {
     let given = state.places.iter().filter_map(|place| place.start.take());
     let waiting = state.waiting.arrivals.drain(..);
     given
-        .map(|(start, _)| start)
-        .chain(waiting.map(|waiting| waiting.start))
-        .filter_map(|start| start.counted(&run.flow))
+        .chain(waiting.map(|(journey, _)| journey))
+        .filter_map(|(start, _)| start.counted(&run.flow))
         .collect()
 }
 
@@ -292,8 +296,8 @@ async fn serve(
 }
 
 impl Place {
-    fn give(&self, start: Start, live: Live) {
-        *self.start.borrow_mut() = Some((start, live));
+    fn give(&self, journey: Journey) {
+        *self.start.borrow_mut() = Some(journey);
         self.wake();
     }
 
@@ -305,7 +309,7 @@ impl Place {
     }
 
     /// The next journey; `None` when the place has been given up.
-    async fn next(&self) -> Option<(Start, Live)> {
+    async fn next(&self) -> Option<Journey> {
         poll_fn(|context| {
             if let Some(start) = self.start.borrow_mut().take() {
                 return Poll::Ready(Some(start));

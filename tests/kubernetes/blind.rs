@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use squall::platform::Platform;
 use squall::record::{View, What};
-use squall::scenario::KubernetesTarget;
 
 use crate::bed::{SERVE, script, until, until_within};
 use crate::guarded::squall;
-use crate::harness::{run, target, with_bed};
+use crate::harness::with_bed;
 use crate::killed::replicas;
 use crate::late::Way;
 
@@ -19,11 +18,7 @@ fn an_api_server_that_falls_silent_is_out_of_sight_soon() {
         let (ns, dir) = (&*bed.namespace("t-silent"), tempfile::tempdir().unwrap());
         bed.web(ns, 2, SERVE);
         let way = Way::open(&bed, dir.path()).await;
-        let run = run(&KubernetesTarget {
-            kubeconfig: Some(way.kubeconfig.clone()),
-            ..target(&bed, ns)
-        })
-        .await;
+        let run = way.run(&bed, ns).await;
         // All its watches are renewed once, and none is lost by it.
         tokio::time::sleep(Duration::from_secs(20)).await;
         let lost = |w: &What| matches!(w, What::Watch(w) if w.view == View::Lost);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use squall::platform::kubernetes::UNDO_ANNOTATION;
-use squall::platform::{Change, Platform};
+use squall::platform::{Change, Platform, Undo};
 use squall::scenario::{FaultKind, KubernetesTarget};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
@@ -17,13 +17,13 @@ use tokio::sync::watch;
 
 use crate::bed::{Bed, SERVE};
 use crate::chaos_agent::{Resources, chaos};
-use crate::harness::{run, target, with_bed};
+use crate::harness::{Running, run, target, with_bed};
 
 /// The way to the API server, on which a request can be kept back.
 pub struct Way {
     /// `kubectl proxy`, which speaks HTTP on this side.
     kubectl: Child,
-    pub kubeconfig: PathBuf,
+    kubeconfig: PathBuf,
     state: Arc<State>,
 }
 
@@ -84,6 +84,27 @@ impl Way {
             kubeconfig,
             state,
         }
+    }
+
+    /// A platform that goes by this way.
+    pub async fn run(&self, bed: &Bed, namespace: &str) -> Running {
+        let target = KubernetesTarget {
+            kubeconfig: Some(self.kubeconfig.clone()),
+            ..target(bed, namespace)
+        };
+        run(&target).await
+    }
+
+    /// Makes a change whose next request that begins like this is kept back; its undo. It is not waited for any longer,
+    /// as when it takes too long or the run is ended.
+    async fn keep_back(&self, run: &Running, change: &Change, begins: &'static str) -> Undo {
+        let undo = run.platform.undo_of(change).unwrap().expect("an undo");
+        self.hold_next(begins);
+        tokio::select! {
+            made = run.platform.apply(change) => panic!("{made:?}"),
+            () = self.holds() => {}
+        }
+        undo
     }
 
     /// Nothing of what the API server says arrives any more, and no connection ends.
@@ -175,22 +196,12 @@ fn a_change_that_comes_after_its_undo_is_refused() {
         let (ns, dir) = (&*bed.namespace("t-late"), tempfile::tempdir().unwrap());
         bed.web(ns, 3, SERVE);
         let way = Way::open(&bed, dir.path()).await;
-        let run = run(&KubernetesTarget {
-            kubeconfig: Some(way.kubeconfig.clone()),
-            ..target(&bed, ns)
-        })
-        .await;
+        let run = way.run(&bed, ns).await;
         for kind in [FaultKind::Scale { replicas: 1 }, FaultKind::Cordon] {
             let instance = run.names()[0].clone();
             let node = run.platform.instances()[0].labels["squall.node"].clone();
             let change = Change { kind, instance };
-            let undo = run.platform.undo_of(&change).unwrap().expect("an undo");
-            way.hold_next("PATCH ");
-            // Not waited for any longer, as when it takes too long or the run is ended.
-            tokio::select! {
-                made = run.platform.apply(&change) => panic!("{made:?}"),
-                () = way.holds() => {}
-            }
+            let undo = way.keep_back(&run, &change, "PATCH ").await;
             run.platform.undo(&undo).await.expect("undo");
             eprintln!("{:?}: {}", change.kind, way.let_go().await);
             let web = bed.json(&["-n", ns, "get", "deployment", "web"]);
@@ -214,11 +225,7 @@ fn a_resource_that_comes_while_it_is_removed_is_removed() {
         let (ns, dir) = (&*bed.namespace("t-comes"), tempfile::tempdir().unwrap());
         bed.web(ns, 1, SERVE);
         let way = Way::open(&bed, dir.path()).await;
-        let run = run(&KubernetesTarget {
-            kubeconfig: Some(way.kubeconfig.clone()),
-            ..target(&bed, ns)
-        })
-        .await;
+        let run = way.run(&bed, ns).await;
         let change = Change {
             kind: FaultKind::Delay {
                 latency: Duration::from_millis(100),
@@ -226,12 +233,9 @@ fn a_resource_that_comes_while_it_is_removed_is_removed() {
             },
             instance: run.names()[0].clone(),
         };
-        let undo = run.platform.undo_of(&change).unwrap().expect("an undo");
-        way.hold_next("POST /apis/chaos-mesh.org/");
-        tokio::select! {
-            made = run.platform.apply(&change) => panic!("{made:?}"),
-            () = way.holds() => {}
-        }
+        let undo = way
+            .keep_back(&run, &change, "POST /apis/chaos-mesh.org/")
+            .await;
         let comes = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(way.let_go().await, 201, "created");

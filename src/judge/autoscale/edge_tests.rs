@@ -2,7 +2,7 @@
 //! None may be blamed for what was not seen.
 
 use super::cases::{S, free, secs};
-use super::replay_tests::{Defect, Dice, all_count, load, simulate, some_spec};
+use super::replay_tests::{Defect, Dice, all_count, simulate, simulated};
 use super::*;
 
 /// What a run sees that begins `late` after a decision to scale: the last status as it stands, and what comes then.
@@ -24,10 +24,7 @@ fn begun_after(whole: &Timeline, decision: usize, late: u64) -> Timeline {
 fn what_was_scaled_before_the_run_is_not_held_against_it() {
     let (mut blamed, mut exact) = (0, 0);
     for seed in 0..200 {
-        let mut dice = Dice(seed);
-        let spec = some_spec(&mut dice);
-        let load = load(&mut dice);
-        let whole = simulate(&spec, &load, Defect::None, &mut dice);
+        let (spec, whole) = simulated(seed, Defect::None, |_| {});
         let scaled = (10..whole.syncs.len()).find(|i| {
             let sync = &whole.syncs[*i];
             sync.current != sync.desired

@@ -40,7 +40,7 @@ impl Dice {
     }
 }
 
-pub(super) fn some_spec(dice: &mut Dice) -> Spec {
+fn some_spec(dice: &mut Dice) -> Spec {
     let mut behavior = Behavior::default();
     behavior.up.window = Some(dice.pick(&[secs(0), secs(0), secs(30), secs(60)]));
     behavior.down.window = dice.pick(&[None, Some(secs(60)), Some(secs(0)), Some(secs(120))]);
@@ -62,7 +62,7 @@ pub(super) fn some_spec(dice: &mut Dice) -> Spec {
 }
 
 /// Millicores wanted in all, over 40 minutes.
-pub(super) fn load(dice: &mut Dice) -> Vec<i64> {
+fn load(dice: &mut Dice) -> Vec<i64> {
     let mut level = 1_000 + dice.below(3_000) as i64;
     let mut list = Vec::new();
     for k in 0..160 {
@@ -149,6 +149,16 @@ pub(super) fn simulate(spec: &Spec, load: &[i64], defect: Defect, dice: &mut Dic
     timeline
 }
 
+/// What is seen of a controller with this defect, under some load.
+pub(super) fn simulated(seed: u64, defect: Defect, change: impl Fn(&mut Spec)) -> (Spec, Timeline) {
+    let mut dice = Dice(seed);
+    let mut spec = some_spec(&mut dice);
+    change(&mut spec);
+    let load = load(&mut dice);
+    let timeline = simulate(&spec, &load, defect, &mut dice);
+    (spec, timeline)
+}
+
 /// One metric, and pods that all count.
 pub(super) fn all_count(n: i32) -> Groupings {
     Groupings {
@@ -209,10 +219,7 @@ fn expectation() -> AutoscaleExpectation {
 fn the_right_controller_is_never_blamed() {
     let (mut checked, mut exact) = (0, 0);
     for seed in 0..500 {
-        let mut dice = Dice(seed);
-        let spec = some_spec(&mut dice);
-        let load = load(&mut dice);
-        let timeline = simulate(&spec, &load, Defect::None, &mut dice);
+        let (spec, timeline) = simulated(seed, Defect::None, |_| {});
         for check in check_all(&timeline) {
             assert_eq!(check.violations, [], "seed {seed}, {} {spec:?}", check.id);
         }
@@ -229,11 +236,7 @@ fn broken(defect: Defect, change: impl Fn(&mut Spec)) -> Vec<(&'static str, usiz
     let mut counts = vec![0; 8];
     let mut ids = Vec::new();
     for seed in 0..100 {
-        let mut dice = Dice(seed);
-        let mut spec = some_spec(&mut dice);
-        change(&mut spec);
-        let load = load(&mut dice);
-        let timeline = simulate(&spec, &load, defect, &mut dice);
+        let (_, timeline) = simulated(seed, defect, &change);
         let checks = check_all(&timeline);
         ids = checks.iter().map(|c| c.id).collect();
         for (count, check) in counts.iter_mut().zip(&checks) {

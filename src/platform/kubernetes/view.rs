@@ -36,6 +36,7 @@ impl View {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.entry(kind).or_default().clone()
     }
+
     /// What an abort condition may be on and cannot be looked at now, and for how long.
     pub fn unseen(&self) -> BTreeMap<Seen, Duration> {
         let lost = |kinds: &[&'static str]| {
@@ -53,6 +54,7 @@ impl View {
             .filter_map(|(what, lost)| Some((what, lost?)));
         unseen.collect()
     }
+
     /// The pods; the lock is held for moments only.
     pub fn pods(&self) -> MutexGuard<'_, Pods> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)

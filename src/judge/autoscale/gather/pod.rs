@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::metrics::Asked;
 use super::pods::Wall;
-use crate::record::quantity::thousandths;
+use crate::record::quantity::{thousandths, without_request};
 use crate::record::{ObjectChange, ObjectEvent};
 
 /// A pod at some time.
@@ -67,19 +67,13 @@ impl State {
         }
     }
 
-    /// Containers without the request that a utilization is a part of. Those of a pod with requests of its own make up
-    /// for what it has none of.
+    /// Containers without the request that a utilization is a part of.
     pub fn requests_nothing(&self, metric: &Asked) -> Vec<&str> {
-        let without = self
-            .meant(metric)
-            .filter(|(_, r)| !r.contains_key(&metric.name));
-        let without: Vec<&str> = without.map(|(container, _)| container.as_str()).collect();
-        let one_has =
-            without.len() < self.meant(metric).count() || self.own.contains_key(&metric.name);
-        match metric.container.is_none() && !self.own.is_empty() && one_has {
-            true => Vec::new(),
-            false => without,
-        }
+        let containers = self.meant(metric);
+        let containers = containers.map(|(c, r)| (c.as_str(), r.contains_key(&metric.name)));
+        let is_of_pod = metric.container.is_none() && !self.own.is_empty();
+        let own = is_of_pod.then(|| self.own.contains_key(&metric.name));
+        without_request(containers, own)
     }
 
     fn meant(&self, metric: &Asked) -> impl Iterator<Item = &(String, BTreeMap<String, i64>)> {
