@@ -112,6 +112,7 @@ pub const CASES: &[Case] = &[
     structural("instances: 3", "instances: 0", 7, 16, "0 is out of range", "from 1"),
     structural("kill: { pick: 1 }", "kill: [1]", 18, 11, "found a list", "a map"),
     structural("kill: { pick: 1 }", "kill: hard", 18, 11, "`hard` is not", "nothing, or a map"),
+    structural("kill: { pick: 1 }", "kill: \"\"", 18, 11, "is not a known setting", "nothing, or a map"),
     structural("- p99 < 250ms", "- [p99]", 21, 5, "found a list", "METRIC OP LIMIT"),
     structural("arrivals: { rate: 50/s, hold: 10s }", "arrivals: fast", 10, 15, "expected a map", "rate"),
     structural("    journey:\n      - get: /products\n        extract: { id: \"$.items[0].id\" }\n      - post: /cart\n        json: { id: \"{{ id }}\" }\n", "", 9, 3, "missing key `journey`", "get: /"),

@@ -14,8 +14,10 @@ pub fn check(shape: &Shape, node: &Node, at: Span, problems: &mut Vec<Problem>) 
         (Shape::Any, _) => {}
         (Shape::Scalar(kind), Value::Scalar(scalar)) => {
             let null_fits = matches!(kind, super::Scalar::Value | super::Scalar::Empty);
-            if node.is_null() && !null_fits {
-                problems.push(wrong_kind(shape, node));
+            if node.is_null() {
+                if !null_fits {
+                    problems.push(wrong_kind(shape, node));
+                }
             } else if let Err(wrong) = kind.check(scalar) {
                 let message = if scalar.substituted {
                     "the value from the environment is not what is expected here".into()

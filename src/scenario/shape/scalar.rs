@@ -225,7 +225,8 @@ impl Scalar {
                     ..w
                 }
             }),
-            Scalar::Empty => is(text.is_empty()),
+            // Whatever is written, be it `""`, is something.
+            Scalar::Empty => is(false),
         }
     }
 
