@@ -39,14 +39,27 @@ cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --quiet
 cargo test --locked --quiet --no-run
 [ "$testbed" != 1 ] || wait "$building"
-cargo test --locked --quiet --no-fail-fast
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+# Runs tests, and up to three that failed once more, by name and told as what they are: two cores with other work beside
+# them, or with the programs of three machines on them, now and then stand still for seconds. What fails twice fails. So
+# does at once what waits for nothing, and what chance has found (a property that does not hold).
+tests() { # tests ARGUMENTS... -- ARGUMENTS OF THE TESTS...
+  if cargo test --locked --quiet --no-fail-fast "$@" 2>&1 | tee "$output"; then return; fi
+  ! grep -q '^    `--lib`$\|^    `--doc`$\|^    `--test scenario_files`$\|could not compile' "$output" || exit 1
+  mapfile -t failed < <(awk '/^failures:$/ { list = 1; next } list && /^    [a-z0-9_:]+$/ { print $1; next } { list = 0 }' "$output" | sort -u)
+  [ ${#failed[@]} -gt 0 ] && [ ${#failed[@]} -le 3 ] || exit 1
+  echo "once more, and FLAKY where it passes now: ${failed[*]}"
+  cargo test --locked --quiet --no-fail-fast "$@" --exact "${failed[@]}"
+}
+tests --
 
 # Above, the runner has told the tests against a cluster as ignored.
 if [ "$testbed" != 1 ]; then
   echo "SKIPPED: the tests against a real Kubernetes cluster (told as ignored above); SQUALL_TESTBED=1 runs them (root on Debian, 80 minutes)"
   exit 0
 fi
-cluster() { cargo test --locked --quiet --test kubernetes --no-fail-fast -- --include-ignored "$@"; }
 # CI has an hour for everything: the rest is run where somebody asks for all by name.
 skip=()
 if [ "${SQUALL_TESTBED:-}" != 1 ]; then
@@ -54,13 +67,5 @@ if [ "${SQUALL_TESTBED:-}" != 1 ]; then
   for name in "${left_out[@]}"; do skip+=(--skip "$name"); done
   echo "SKIPPED in CI for their time (45 minutes), SQUALL_TESTBED=1 runs them: the cluster tests ${left_out[*]}"
 fi
-output=$(mktemp)
 trap 'rm -f "$output"; deploy/testbed/down.sh >/dev/null' EXIT
-if ! cluster "${skip[@]}" 2>&1 | tee "$output"; then
-  # A cluster of three machines' programs on two cores now and then stalls for seconds. One more try, by name and told as
-  # what it is; what fails twice fails.
-  mapfile -t failed < <(sed -n '/^failures:$/,$s/^    \([a-z0-9_:]\+\)$/\1/p' "$output" | sort -u)
-  [ ${#failed[@]} -gt 0 ] && [ ${#failed[@]} -le 3 ] || exit 1
-  echo "once more, and FLAKY where it passes now: ${failed[*]}"
-  cluster --exact "${failed[@]}"
-fi
+tests --test kubernetes -- --include-ignored "${skip[@]}"
