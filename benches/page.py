@@ -5,7 +5,6 @@ STALL_CONNECTIONS = {
     ", 50 connections": "{ pooled: 50 }",
     ", a connection for each visitor": "per-user",
 }
-K6 = "k6 (in none of the package registries that this uses)"
 
 
 def page(sections, groups):
@@ -56,7 +55,7 @@ def preface(sections):
         "- squall records in full: per-second histograms, status check, serving instance. wrk and h2load check"
         " neither status nor instance.",
         "- Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "- Not measured: " + ", ".join([*sorted(missing), K6]),
+        *(["- Not measured: " + ", ".join(sorted(missing))] if missing else []),
         "",
     ]
 
@@ -86,7 +85,8 @@ def stall_table(found):
     lines += ["| | p50 | p95 | p99 | p99.9 |", "| --- | ---: | ---: | ---: | ---: |"]
     lines.append(stall_row("arithmetic; p50 by a plain closed-loop probe", expected, None))
     for name, values in found["found"].items():
-        lines.append(stall_row(name, values, expected))
+        lost = "".join(f", {share:.1%} of arrivals dropped" for share in values[4:])
+        lines.append(stall_row(name + lost, values, expected))
         lines.append(stall_row(f"the same, against the server of {name}", values, drained(found, name)))
     note = (
         f"The arithmetic takes the {rate:,} requests that have waited to be answered the moment a stall ends. The server"
@@ -106,7 +106,7 @@ def drained(found, name):
 
 def stall_row(name, values, expected):
     cells = [f"{values[0]:,.0f} us"]
-    for index, value in enumerate(values[1:], 1):
+    for index, value in enumerate(values[1:4], 1):
         error = f" ({value / expected[index] - 1:+.1%})" if expected else ""
         cells.append(f"{value / 1000:,.0f} ms{error}")
     return f"| {name} | {' | '.join(cells)} |"

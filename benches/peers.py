@@ -154,6 +154,61 @@ class Locust(Peer):
         return stats["num_requests"] / seconds
 
 
+class K6(Peer):
+    """k6 with a script of one request and one check, as its documentation begins."""
+
+    name = "k6"
+    #: Percentiles of the summary, least first.
+    TRENDS = ("p(50)", "p(95)", "p(99)", "p(99.9)")
+
+    def command(self, case, url, seconds, folder):
+        load = {
+            "vus": case.connections,
+            "duration": f"{seconds}s",
+            "noConnectionReuse": not case.keep_alive,
+            "insecureSkipTLSVerify": case.tls,
+        }
+        return self.script(load, url, folder)
+
+    def arrivals(self, rate, seconds, url, folder):
+        """An open loop, by as many users as wait at the worst moment of a stall of one second."""
+        open_loop = {
+            "executor": "constant-arrival-rate",
+            "rate": rate,
+            "timeUnit": "1s",
+            "duration": f"{seconds}s",
+            "preAllocatedVUs": 50,
+            "maxVUs": rate,
+        }
+        return self.script({"scenarios": {"main": open_loop}}, url, folder)
+
+    def script(self, options, url, folder):
+        file = folder / "script.js"
+        file.write_text(f"""import http from 'k6/http';
+import {{ check }} from 'k6';
+export const options = {json.dumps(options)};
+export default function () {{
+  const response = http.get('{url}');
+  check(response, {{ 'status is 200': (r) => r.status === 200 }});
+}}
+""")
+        summary = ["--summary-export", str(folder / "summary.json")]
+        flags = ["--quiet", "--no-usage-report", "--address", "", *summary]
+        return [self.program, "run", *flags, "--summary-trend-stats", ",".join(self.TRENDS), str(file)]
+
+    def metrics(self, output, folder):
+        file = folder / "summary.json"
+        if not file.exists():
+            raise Failed(f"it wrote no summary: {output.strip()[-300:]!r}")
+        metrics = json.loads(file.read_text())["metrics"]
+        if failed := metrics["checks"]["fails"]:
+            raise Failed(f"{failed} requests failed")
+        return metrics
+
+    def rate(self, output, folder):
+        return float(self.metrics(output, folder)["http_reqs"]["rate"])
+
+
 class Squall(Peer):
     name = "squall"
     threads = 1
@@ -232,6 +287,7 @@ def available(cache, binaries):
         (Hey, shutil.which("hey")),
         (Autocannon, cache / "autocannon/bin/autocannon"),
         (Locust, cache / "locust/bin/locust"),
+        (K6, shutil.which("k6") or cache / "k6/bin/k6"),
     ]
     here = [kind(str(place)) for kind, place in places if place and pathlib.Path(place).exists()]
     names = {peer.name for peer in here}

@@ -1,6 +1,7 @@
 """What is not requests per second: truth, schedule, memory, workers, the record's growth."""
 
 import json
+import pathlib
 import tempfile
 import time
 from statistics import mean, median
@@ -39,6 +40,8 @@ def stall(options):
     }
     if oha := options.peer("oha"):
         generators["oha --latency-correction"] = lambda *given: oha_stall(oha, *given)
+    if k6 := options.peer("k6"):
+        generators["k6, constant arrival rate"] = lambda *given: k6_stall(k6, *given)
     for name, measure in generators.items():
         said = []
         with server(options, ["--stall"], said=said) as url:
@@ -70,6 +73,17 @@ def oha_stall(oha, _options, url, seconds):
         output = launch([oha.program, "--no-tui", "--output-format", "json", *load, url], folder)
         found = json.loads(output)["latencyPercentiles"]
         return [found[p] * 1e6 for p in ("p50", "p95", "p99", "p99.9")]
+
+
+def k6_stall(k6, _options, url, seconds):
+    """The percentiles, and the share of arrivals that k6 dropped."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        output = launch(k6.arrivals(STALL_RATE, seconds, url, folder), folder)
+        metrics = k6.metrics(output, folder)
+        dropped = metrics.get("dropped_iterations", {"count": 0})["count"]
+        latency = metrics["http_req_duration"]
+        return [*(latency[p] * 1e3 for p in k6.TRENDS), dropped / (STALL_RATE * seconds)]
 
 
 def schedule(options):
