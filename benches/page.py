@@ -83,7 +83,7 @@ def stall_table(found):
     rate, expected = found["rate"], found["expected"]
     lines = [f"### A server that stalls for 1 s in every 10, {rate:,} arrivals/s", ""]
     lines += ["| | p50 | p95 | p99 | p99.9 |", "| --- | ---: | ---: | ---: | ---: |"]
-    lines.append(stall_row("arithmetic; p50 by a plain closed-loop probe", expected, None))
+    lines.append(stall_row("arithmetic; p50 by a plain closed-loop probe over 50 connections", expected, None))
     for name, values in found["found"].items():
         lost = "".join(f", {share:.1%} of arrivals dropped" for share in values[4:])
         lines.append(stall_row(name + lost, values, expected))

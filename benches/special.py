@@ -30,8 +30,8 @@ def stall(options):
     seconds = 30
     with server(options) as url, tempfile.TemporaryDirectory() as folder:
         port = url.rsplit(":", 1)[1].strip("/")
-        # What a plain blocking loop sees at the same rate.
-        output = launch([options.probe, port, str(STALL_RATE), "5"], folder)
+        # What a plain blocking loop sees at the same rate over as many connections.
+        output = launch([options.probe, port, str(STALL_RATE), "5", "50"], folder)
         probe = peers.found(r"p50 ([\d.]+) us", output)
     found, drained = {}, {}
     generators = {
