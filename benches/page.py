@@ -87,7 +87,8 @@ def stall_table(found):
     for name, values in found["found"].items():
         lost = "".join(f", {share:.1%} of arrivals dropped" for share in values[4:])
         lines.append(stall_row(name + lost, values, expected))
-        lines.append(stall_row(f"the same, against the server of {name}", values, drained(found, name)))
+        if found["drained"][name]:
+            lines.append(stall_row(f"the same, against the server of {name}", values, drained(found, name)))
     note = (
         f"The arithmetic takes the {rate:,} requests that have waited to be answered the moment a stall ends. The server"
         " needs some milliseconds for that, which every client sees, and tells when each answer left: the second row of"

@@ -55,9 +55,11 @@ def stall(options):
 
 def drain(said):
     """How long after a stall the server answered those at p95, p99 and p99.9: half, a tenth and a hundredth of all that
-    had waited came before them. In microseconds, means over the stalls."""
+    had waited came before them. In microseconds, means over the stalls; none where arrivals were dropped in each."""
     stalls = [sorted(int(us) for us in line.split()) for line in said]
     whole = [left for left in stalls if len(left) >= STALL_RATE]
+    if not whole:
+        return None
     return [mean(left[int(STALL_RATE * part)] for left in whole) for part in (0.5, 0.1, 0.01)]
 
 
