@@ -38,6 +38,13 @@ def found(pattern, text):
     return float(match.group(1))
 
 
+def written(file, output):
+    """What a generator has written to a file as JSON; `output` is what it printed."""
+    if not file.exists():
+        raise Failed(f"it wrote no {file.name}: {output.strip()[-300:]!r}")
+    return json.loads(file.read_text())
+
+
 class Peer:
     """A generator. `command` returns the command line; `rate` reads requests/s from what it printed."""
 
@@ -197,10 +204,7 @@ export default function () {{
         return [self.program, "run", *flags, "--summary-trend-stats", ",".join(self.TRENDS), str(file)]
 
     def metrics(self, output, folder):
-        file = folder / "summary.json"
-        if not file.exists():
-            raise Failed(f"it wrote no summary: {output.strip()[-300:]!r}")
-        metrics = json.loads(file.read_text())["metrics"]
+        metrics = written(folder / "summary.json", output)["metrics"]
         if failed := metrics["checks"]["fails"]:
             raise Failed(f"{failed} requests failed")
         return metrics
@@ -240,10 +244,7 @@ traffic:
         return [self.program, "run", str(file), "--quiet", "--out", str(folder / "run")]
 
     def summary(self, output, folder):
-        file = folder / "run" / "result.json"
-        if not file.exists():
-            raise Failed(f"it wrote no result.json: {output.strip()[-300:]!r}")
-        summary = json.loads(file.read_text())["summary"]
+        summary = written(folder / "run" / "result.json", output)["summary"]
         if summary["all"]["failed"]:
             raise Failed(f"{summary['all']['failed']} requests failed: {summary['all']['errors']}")
         return summary

@@ -1,6 +1,6 @@
 //! The plainest way to see a latency: blocking connections in turn, one request at a time, on a schedule, with nothing of
-//! squall in it. What squall says is compared with what this says over as many connections: one that has rested for the
-//! time of 50 requests costs client and server more than one that is in the processor's caches.
+//! squall in it. What squall says is compared with what this says over as many connections, since one that has rested
+//! may cost client and server more than one that is in the processor's caches.
 //!
 //! `bench_probe PORT RATE SECONDS CONNECTIONS`
 

@@ -54,14 +54,11 @@ fn too_little_capacity_fails_with_the_command_that_judges_again() {
 #[test]
 fn the_shipped_search_finds_what_arithmetic_says() {
     let bench = Bench::new(&shipped());
-    let (mut output, mut text) = search(&bench, &[]);
-    if output.status.code() == Some(3) {
-        // A machine too busy to keep the schedule, which squall says rather than guess: its user would search again.
-        eprintln!("made again: {text}");
-        std::fs::remove_dir_all(bench.path("out")).unwrap();
-        (output, text) = search(&bench, &[]);
-    }
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    let (code, text) = bench.conclusive(|| {
+        let (output, text) = search(&bench, &[]);
+        (output.status.code(), text)
+    });
+    assert_eq!(code, Some(0), "{text}");
     let result = result(&bench);
     let found = &result["capacity"];
     let held = found["held_per_s"].as_f64().unwrap();

@@ -157,17 +157,8 @@ fn ctrl_c_ends_the_whole_series() {
 fn a_slow_candidate_fails_against_its_baseline() {
     let bench = Bench::new(&scenario("--defect slow:200ms", "1s"));
     std::fs::write(bench.path("base.yaml"), scenario("", "1s")).unwrap();
-    let compared = || series(&bench, &["--repeat", "5", "--against", "base.yaml"]);
-    let (mut code, mut text) = compared();
-    for _ in 0..2 {
-        // Runs are left out, and too few remain, where the machine was too busy for the generator to keep its schedule:
-        // squall says so rather than guess, and its user would measure again.
-        if code == Some(3) {
-            eprintln!("made again: {text}");
-            std::fs::remove_dir_all(bench.path("out")).unwrap();
-            (code, text) = compared();
-        }
-    }
+    let (code, text) =
+        bench.conclusive(|| series(&bench, &["--repeat", "5", "--against", "base.yaml"]));
     assert_eq!(code, Some(1), "{text}");
     let result = read_json(&bench.path("out/result.json"));
     assert_eq!(result["verdict"], "FAIL");
