@@ -206,7 +206,7 @@ fn parallelism(flow: &Flow) -> usize {
 pub fn think_time(think: &Think, rng: &mut Pcg64) -> Micros {
     let micros = |duration: &Duration| duration.as_micros() as f64;
     let time = match think {
-        Think::None => 0.0,
+        Think::None => return 0,
         Think::Fixed(time) => micros(time),
         Think::Uniform(low, high) => {
             micros(low) + rng.random::<f64>() * (micros(high) - micros(low))

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::alarm::Alarm;
 use super::connection::Connection;
 use super::failure::{Cause, Doing, Failure};
-use super::wire::Wire;
+use super::wire::{Wire, watched};
 
 /// TLS towards a server.
 #[derive(Clone)]
@@ -113,12 +113,13 @@ impl Connector {
             Ok(()) | Err(Errno::INPROGRESS) => return Ok(Wire::fresh(socket)),
             Err(error) => return Err(failed(error.into())),
         }
-        let tcp = TcpStream::from_std(socket.into()).map_err(failed)?;
+        let tcp = watched(socket.into()).map_err(failed)?;
         let writable = alarm.within(deadline, tcp.writable()).await;
         writable
             .ok_or(Cause::Timeout(Doing::Connect))?
-            .map_err(failed)?;
-        match tcp.take_error() {
+            .map_err(failed)?
+            .retain_ready();
+        match tcp.get_ref().take_error() {
             Ok(None) => Ok(Wire::Plain(tcp)),
             Ok(Some(error)) | Err(error) => Err(failed(error)),
         }

@@ -1,13 +1,18 @@
 //! TCP, in clear text or under TLS.
+//!
+//! Clear text goes to the kernel by the bare system call: the C library's `send` and `recv` would first make themselves
+//! places where the thread can be cancelled, and then undo that.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::failure::{Cause, Doing};
@@ -17,9 +22,9 @@ use super::failure::{Cause, Doing};
 pub(super) enum Wire {
     /// Just connected, and not yet known to the poller, which would only tell that it can be written to: the first
     /// request is written at once, and the poller is asked for its response.
-    Fresh(Option<std::net::TcpStream>),
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Fresh(Option<TcpStream>),
+    Plain(AsyncFd<TcpStream>),
+    Tls(Box<TlsStream<tokio::net::TcpStream>>),
 }
 
 impl Wire {
@@ -28,12 +33,12 @@ impl Wire {
         Wire::Fresh(Some(socket.into()))
     }
 
-    /// The TCP connection of a wire that is not under TLS, known to the poller.
-    pub(super) fn into_tcp(mut self) -> io::Result<TcpStream> {
-        self.settle()?;
+    /// The TCP connection of a wire that is not under TLS, for TLS to be put on.
+    pub(super) fn into_tcp(self) -> io::Result<tokio::net::TcpStream> {
         match self {
-            Wire::Plain(tcp) => Ok(tcp),
-            Wire::Fresh(_) | Wire::Tls(_) => Err(io::ErrorKind::NotConnected.into()),
+            Wire::Fresh(Some(tcp)) => tokio::net::TcpStream::from_std(tcp),
+            Wire::Plain(tcp) => tokio::net::TcpStream::from_std(tcp.into_inner()),
+            Wire::Fresh(None) | Wire::Tls(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -41,7 +46,7 @@ impl Wire {
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         let address = match self {
             Wire::Fresh(fresh) => fresh.as_ref()?.local_addr(),
-            Wire::Plain(tcp) => tcp.local_addr(),
+            Wire::Plain(tcp) => tcp.get_ref().local_addr(),
             Wire::Tls(tls) => tls.get_ref().0.local_addr(),
         };
         address.ok()
@@ -51,26 +56,27 @@ impl Wire {
     fn settle(&mut self) -> io::Result<()> {
         if let Wire::Fresh(fresh) = self {
             let tcp = fresh.take().ok_or(io::ErrorKind::NotConnected)?;
-            *self = Wire::Plain(TcpStream::from_std(tcp)?);
+            *self = Wire::Plain(watched(tcp)?);
         }
         Ok(())
     }
 
-    /// Reads what there is. tokio knows that a read that did not fill its buffer has emptied the socket: the next
-    /// one waits for the poller at once, without a system call that would only say "not yet".
+    /// Reads what there is.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         space: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         self.settle()?;
-        let mut buffer = ReadBuf::new(space);
-        let polled = match self {
-            Wire::Fresh(_) => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
-            Wire::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
-        };
-        polled.map_ok(|()| buffer.filled().len())
+        match self {
+            Wire::Fresh(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Wire::Plain(tcp) => receive(tcp, cx, space),
+            Wire::Tls(tls) => {
+                let mut buffer = ReadBuf::new(space);
+                let polled = Pin::new(tls).poll_read(cx, &mut buffer);
+                polled.map_ok(|()| buffer.filled().len())
+            }
+        }
     }
 
     pub(super) fn poll_write(
@@ -79,14 +85,14 @@ impl Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if let Wire::Fresh(Some(tcp)) = self {
-            match tcp.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.settle()?,
-                written => return Poll::Ready(written),
+            match put(tcp, bytes) {
+                Err(Errno::AGAIN) => self.settle()?,
+                sent => return Poll::Ready(sent.map_err(io::Error::from)),
             }
         }
         match self {
             Wire::Fresh(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Wire::Plain(tcp) => transmit(tcp, cx, bytes),
             Wire::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
@@ -105,10 +111,12 @@ impl Wire {
         let mut byte = [0u8; 1];
         match self {
             Wire::Fresh(_) => None,
-            Wire::Plain(tcp) => match tcp.try_read(&mut byte) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                read => Some(read),
-            },
+            Wire::Plain(tcp) => {
+                match tcp.try_io(Interest::READABLE, |tcp| Ok(take(tcp, &mut byte)?)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                    read => Some(read),
+                }
+            }
             // Session tickets and key updates arrive here, and are taken in.
             Wire::Tls(_) => match self.poll_read(cx, &mut byte) {
                 Poll::Pending => None,
@@ -124,4 +132,71 @@ impl Wire {
             _ => Cause::Io(doing, error),
         }
     }
+}
+
+/// A socket that the poller knows.
+pub(super) fn watched(tcp: TcpStream) -> io::Result<AsyncFd<TcpStream>> {
+    // Deprecated because a type may return a descriptor that is not its own; a TcpStream does not, and the successor is
+    // unsafe to call.
+    #[expect(deprecated)]
+    AsyncFd::new(tcp)
+}
+
+/// One `recv`.
+fn take(tcp: &TcpStream, space: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match recv(tcp, &mut *space, RecvFlags::empty()) {
+            Err(Errno::INTR) => {}
+            taken => return taken.map(|(_, n)| n),
+        }
+    }
+}
+
+/// One `send`.
+fn put(tcp: &TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match send(tcp, bytes, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            sent => return sent,
+        }
+    }
+}
+
+/// Reads once the poller says that there is something. A read that did not fill its buffer has emptied the socket: the
+/// next one waits for the poller at once, without a system call that would only say "not yet".
+fn receive(
+    tcp: &AsyncFd<TcpStream>,
+    cx: &mut Context<'_>,
+    space: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let mut told = ready!(tcp.poll_read_ready(cx))?;
+        match take(tcp.get_ref(), space) {
+            Err(Errno::AGAIN) => told.clear_ready(),
+            Ok(n) => {
+                if n > 0 && n < space.len() {
+                    told.clear_ready();
+                }
+                return Poll::Ready(Ok(n));
+            }
+            Err(error) => return Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+/// Writes at once, and asks the poller only where the socket is full.
+fn transmit(
+    tcp: &AsyncFd<TcpStream>,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    let mut sent = put(tcp.get_ref(), bytes);
+    while sent == Err(Errno::AGAIN) {
+        let mut told = ready!(tcp.poll_write_ready(cx))?;
+        sent = put(tcp.get_ref(), bytes);
+        if sent == Err(Errno::AGAIN) {
+            told.clear_ready();
+        }
+    }
+    Poll::Ready(sent.map_err(io::Error::from))
 }
