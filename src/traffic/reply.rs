@@ -141,6 +141,13 @@ impl Reply {
         }
     }
 
+    /// Gives up headers and body once they have been looked at: their room serves others until the next response.
+    pub fn put_down(&mut self) {
+        if let Held::Bytes(reader) = &mut self.held {
+            reader.put_down();
+        }
+    }
+
     /// Takes over what the reader counted.
     pub fn take_from_reader(&mut self) {
         if let Held::Bytes(reader) = &self.held {

@@ -265,7 +265,9 @@ impl User {
             ended => ended,
         };
         self.shared.roll(at);
-        self.finish(index, intended, at, result, rng)
+        let end = self.finish(index, intended, at, result, rng);
+        self.reply.put_down();
+        end
     }
 
     /// Judges and counts a request that has ended.

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::Options;
@@ -312,9 +312,15 @@ impl Connection {
         exchange: &mut Exchange,
     ) -> Poll<Result<(), Cause>> {
         loop {
-            let n = match ready!(self.wire.poll_read(cx, reader.space())) {
-                Ok(n) => n,
-                Err(error) => return Poll::Ready(Err(self.broken(error, reader, exchange))),
+            let n = match self.wire.poll_read(cx, reader.space()) {
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(self.broken(error, reader, exchange)));
+                }
+                Poll::Pending => {
+                    reader.idle();
+                    return Poll::Pending;
+                }
             };
             let now = Instant::now();
             exchange.done_at = now;

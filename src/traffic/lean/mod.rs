@@ -17,6 +17,7 @@ mod chunked;
 mod connection;
 mod failure;
 mod head;
+mod heads;
 mod open;
 mod reader;
 #[cfg(test)]

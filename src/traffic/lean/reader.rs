@@ -1,18 +1,28 @@
 //! Bytes in, one response out: no I/O and no clock, so that any split of any bytes can be tried.
 
+use std::cell::RefCell;
+
 use super::chunked::{Decoder, Piece};
 use super::failure::{Cause, Missing, Violation};
 use super::head::{self, Field, Framing};
-use super::{BodyUse, Options};
+use super::{BodyUse, Options, heads};
 
-/// The first buffer of a connection: holds a small response whole, and keeps ten thousand idle users cheap.
+/// The size of a new buffer: holds a small response whole.
 const FIRST_BUFFER: usize = 2 << 10;
+/// A thread keeps so many buffers that no reader needs now.
+const SPARE_BUFFERS: usize = 64;
 /// No read asks for more than this; larger buffers only wait longer for the same bytes.
 const LARGEST_READ: usize = 64 << 10;
 /// A read should have room for this much, or the number of system calls would explode.
 const SMALLEST_READ: usize = 1 << 10;
 /// A server that sends interim responses for ever is cut off here.
 const MAX_INTERIM: u32 = 1_000;
+
+thread_local! {
+    /// Buffers that no reader of this thread needs now. The one put down last is taken first: it is still in the cache,
+    /// where a buffer for each connection would have left it long ago, and ten thousand idle users cost no memory.
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Whether a response is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +33,10 @@ pub enum Progress {
     Done,
 }
 
-/// Reads one response at a time out of a buffer of its own, which it keeps from one to the next.
+/// Reads one response at a time, out of a buffer that it has from its first byte until [`Reader::put_down`].
 ///
 /// The caller puts received bytes at the front of [`Reader::space`], says how many with [`Reader::advance`], and
-/// says with [`Reader::end`] that no more will come.
+/// says with [`Reader::end`] that no more will come. Where nothing has come, [`Reader::idle`].
 #[derive(Debug)]
 pub struct Reader {
     /// Always initialised to its end; `filled` says how far it holds bytes of this response.
@@ -123,6 +133,9 @@ impl Reader {
 
     /// Room for the next read; never empty.
     pub fn space(&mut self) -> &mut [u8] {
+        if self.buffer.is_empty() {
+            self.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         let free = self.buffer.len() - self.filled;
         let wanted = if self.hungry {
             (free.max(FIRST_BUFFER) * 2).min(LARGEST_READ)
@@ -137,6 +150,32 @@ impl Reader {
         let end = self.buffer.len().min(self.filled + LARGEST_READ);
         self.offered = end - self.filled;
         &mut self.buffer[self.filled..end]
+    }
+
+    /// Nothing is there to be read yet. Before the first byte the buffer serves others.
+    pub fn idle(&mut self) {
+        if self.received == 0 {
+            self.give_back();
+        }
+    }
+
+    /// Nobody will look at this response any more: its headers and body are gone.
+    pub fn put_down(&mut self) {
+        self.head_start = 0;
+        self.head_end = 0;
+        self.body_end = 0;
+        self.filled = 0;
+        self.fields.clear();
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_BUFFERS && !buffer.is_empty() {
+                spare.push(buffer);
+            }
+        });
     }
 
     /// Takes in the `n` bytes that were put at the front of [`Reader::space`].
@@ -239,7 +278,7 @@ impl Reader {
     fn head(&mut self) -> Result<Progress, Cause> {
         loop {
             let rest = &self.buffer[self.head_start..self.filled];
-            let parsed = head::parse(rest, self.head_request, &mut self.fields);
+            let parsed = heads::parse(rest, self.head_request, &mut self.fields);
             let Some(head) = parsed.map_err(Cause::Protocol)? else {
                 self.check_head_size()?;
                 // What interim responses took is free again.

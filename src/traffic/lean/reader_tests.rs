@@ -22,6 +22,14 @@ enum Read {
     Failure(Outcome),
 }
 
+/// Another reader, which leaves what it read in the buffers that nobody needs.
+fn scribble() {
+    let mut other = Reader::new();
+    other.begin(&options(true));
+    other.space().fill(b'!');
+    other.put_down();
+}
+
 /// Feeds `stream` in pieces of the given sizes, over and over, and then the end.
 fn read(reader: &mut Reader, stream: &[u8], sizes: &[usize], options: &Options) -> Read {
     reader.begin(options);
@@ -31,6 +39,10 @@ fn read(reader: &mut Reader, stream: &[u8], sizes: &[usize], options: &Options) 
         if rest.is_empty() {
             break reader.end();
         }
+        // Nothing was there yet: another reader has the buffer for a moment, where nothing is in it.
+        reader.space();
+        reader.idle();
+        scribble();
         let space = reader.space();
         let n = *sizes.next().unwrap_or(&usize::MAX);
         let n = n.clamp(1, space.len()).min(rest.len());
@@ -279,4 +291,26 @@ fn says_what_is_missing() {
         let cause: Cause = reader.end().unwrap_err();
         assert_eq!(cause.to_string(), text);
     }
+}
+
+#[test]
+fn a_buffer_serves_the_next_reader_and_nothing_is_left_to_look_at() {
+    let text = b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\nbody";
+    let (mut first, mut second) = (Reader::new(), Reader::new());
+    read(&mut first, text, &[], &options(true));
+    assert_eq!(
+        (first.header(b"a"), first.body()),
+        (Some(&b"b"[..]), &b"body"[..])
+    );
+    let body = first.body().as_ptr();
+    first.put_down();
+    assert_eq!(
+        (first.header(b"a"), first.headers().count(), first.body()),
+        (None, 0, &b""[..])
+    );
+    assert_eq!((first.status(), first.body_len()), (200, 4));
+    assert!(
+        second.space().as_ptr_range().contains(&body),
+        "a new buffer"
+    );
 }
