@@ -50,7 +50,7 @@ def preface(sections):
         f"- Date: {said(sections, 'date')}; commit: {said(sections, 'commit')}",
         f"- Requests per second, schedule and workers: medians of {said(sections, 'rounds')} runs of {lengths(sections)},"
         " generators in turn. Stall, memory and record: one run.",
-        "- Server and client are pinned to one core each, the same minimal server for all (`examples/bench_server.rs`).",
+        "- Server and client are pinned to one core each, the same minimal server for all (`examples/bench_server`).",
         "- CPU per request is that of the whole process, its start included.",
         "- squall records in full: per-second histograms, status check, serving instance. wrk and h2load check"
         " neither status nor instance.",
