@@ -94,9 +94,18 @@ fn ten_thousand_requests_allocate_nothing() {
     };
     let cold = allocation_counter::measure(|| round(100));
     assert!(cold.count_total > 0, "the counter counts");
-    // The runtime may put the whole round on the heap, once: what counts is that more requests allocate no more.
-    let short = allocation_counter::measure(|| round(1));
-    let long = allocation_counter::measure(|| round(2_500));
-    assert!(short.count_total <= 1, "{short:?}");
-    assert_eq!(long.count_total, short.count_total, "{long:?}");
+    // The runtime may put the whole round on the heap, once: what counts is that more requests allocate no more. A buffer
+    // is allocated when more responses are half-way at once than ever before, and grows when it first holds a large one: up
+    // to five times for each of four connections, whenever chance has it so, and then never again.
+    let mut rounds = Vec::new();
+    for _ in 0..8 {
+        let short = allocation_counter::measure(|| round(1)).count_total;
+        let long = allocation_counter::measure(|| round(2_500)).count_total;
+        if short <= 1 && long == short {
+            return;
+        }
+        rounds.push((short, long));
+        assert!(short + long <= 2 + 20, "{rounds:?}");
+    }
+    panic!("after 80,000 requests they still allocate: {rounds:?}");
 }

@@ -9,8 +9,6 @@ use super::{BodyUse, Options, heads};
 
 /// The size of a new buffer: holds a small response whole.
 const FIRST_BUFFER: usize = 2 << 10;
-/// A thread keeps so many buffers that no reader needs now.
-const SPARE_BUFFERS: usize = 64;
 /// No read asks for more than this; larger buffers only wait longer for the same bytes.
 const LARGEST_READ: usize = 64 << 10;
 /// A read should have room for this much, or the number of system calls would explode.
@@ -19,8 +17,9 @@ const SMALLEST_READ: usize = 1 << 10;
 const MAX_INTERIM: u32 = 1_000;
 
 thread_local! {
-    /// Buffers that no reader of this thread needs now. The one put down last is taken first: it is still in the cache,
-    /// where a buffer for each connection would have left it long ago, and ten thousand idle users cost no memory.
+    /// Buffers that no reader of this thread needs now, as many as were ever needed at once. The one put down last is
+    /// taken first: it is still in the cache, where a buffer for each connection would have left it long ago, and ten
+    /// thousand idle users cost no memory.
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -171,11 +170,9 @@ impl Reader {
 
     fn give_back(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        SPARE.with_borrow_mut(|spare| {
-            if spare.len() < SPARE_BUFFERS && !buffer.is_empty() {
-                spare.push(buffer);
-            }
-        });
+        if !buffer.is_empty() {
+            SPARE.with_borrow_mut(|spare| spare.push(buffer));
+        }
     }
 
     /// Takes in the `n` bytes that were put at the front of [`Reader::space`].
