@@ -55,7 +55,8 @@ pub fn serve(
     let mut responses = responses.iter().copied().cycle();
     let mut events = Vec::with_capacity(1024);
     loop {
-        let wait = server.stall.as_ref().map(|stall| timespec(stall.wait()));
+        let wait = server.stall.as_ref().map(|stall| stall.wait().try_into());
+        let wait: Option<Timespec> = wait.transpose()?;
         match epoll::wait(&server.poller, spare_capacity(&mut events), wait.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -73,13 +74,6 @@ pub fn serve(
                 }
             }
         }
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs() as i64,
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 
@@ -163,7 +157,10 @@ impl Connection {
                 // No benchmark fills a socket; who does is waited for, one second at a time.
                 Err(Errno::AGAIN) => {
                     let mut writable = [PollFd::new(&self.tcp, PollFlags::OUT)];
-                    let second = timespec(Duration::from_secs(1));
+                    let second = Timespec {
+                        tv_sec: 1,
+                        tv_nsec: 0,
+                    };
                     if poll(&mut writable, Some(&second)) != Ok(1) {
                         return false;
                     }

@@ -107,7 +107,7 @@ impl Reader {
 
     /// Forgets the last response and expects one to a request sent with these options.
     pub fn begin(&mut self, options: &Options) {
-        self.filled = 0;
+        self.forget();
         self.stage = Stage::Head;
         self.keep = match options.want_body {
             BodyUse::Discard => 0,
@@ -118,10 +118,6 @@ impl Reader {
         // Positions within a head are 32 bits wide.
         self.max_header_bytes = options.max_header_bytes.min(1 << 30);
         self.max_body_bytes = options.max_body_bytes;
-        self.head_start = 0;
-        self.head_end = 0;
-        self.body_end = 0;
-        self.fields.clear();
         self.status = 0;
         self.keep_alive = false;
         self.body_len = 0;
@@ -160,12 +156,17 @@ impl Reader {
 
     /// Nobody will look at this response any more: its headers and body are gone.
     pub fn put_down(&mut self) {
+        self.forget();
+        self.give_back();
+    }
+
+    /// Nothing of what the buffer holds counts any more.
+    fn forget(&mut self) {
+        self.filled = 0;
         self.head_start = 0;
         self.head_end = 0;
         self.body_end = 0;
-        self.filled = 0;
         self.fields.clear();
-        self.give_back();
     }
 
     fn give_back(&mut self) {

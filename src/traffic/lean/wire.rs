@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -144,22 +144,12 @@ pub(super) fn watched(tcp: TcpStream) -> io::Result<AsyncFd<TcpStream>> {
 
 /// One `recv`.
 fn take(tcp: &TcpStream, space: &mut [u8]) -> Result<usize, Errno> {
-    loop {
-        match recv(tcp, &mut *space, RecvFlags::empty()) {
-            Err(Errno::INTR) => {}
-            taken => return taken.map(|(_, n)| n),
-        }
-    }
+    retry_on_intr(|| recv(tcp, &mut *space, RecvFlags::empty())).map(|(_, n)| n)
 }
 
 /// One `send`.
 fn put(tcp: &TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
-    loop {
-        match send(tcp, bytes, SendFlags::NOSIGNAL) {
-            Err(Errno::INTR) => {}
-            sent => return sent,
-        }
-    }
+    retry_on_intr(|| send(tcp, bytes, SendFlags::NOSIGNAL))
 }
 
 /// Reads once the poller says that there is something. A read that did not fill its buffer has emptied the socket: the
