@@ -7,6 +7,7 @@
 //! `--stall` makes the whole server stand still for the last second of every ten; after each stall it prints how long after
 //! its end the answers to those that had waited left, in microseconds: what no client can make up for.
 
+mod heads;
 mod plain;
 mod stall;
 mod tls;

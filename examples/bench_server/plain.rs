@@ -10,18 +10,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::heads::{Heads, LONGEST};
 use crate::stall::Stall;
 
 /// The listener among the connections, which are known by their descriptors.
 const LISTENER: u64 = u64::MAX;
-/// Heads of requests may be so long.
-const HEAD: usize = 4096;
-
 struct Connection {
     tcp: TcpStream,
     response: &'static [u8],
-    /// The beginning of a head whose end has not come.
-    begun: Vec<u8>,
+    heads: Heads,
 }
 
 struct Server<'a> {
@@ -29,7 +26,7 @@ struct Server<'a> {
     listener: &'a TcpListener,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
-    buffer: [u8; HEAD],
+    buffer: [u8; LONGEST],
     close: bool,
     stall: Option<Stall>,
 }
@@ -48,7 +45,7 @@ pub fn serve(
         poller,
         listener,
         connections: Vec::new(),
-        buffer: [0; HEAD],
+        buffer: [0; LONGEST],
         close,
         stall,
     };
@@ -101,7 +98,7 @@ impl Server<'_> {
             self.connections[descriptor] = responses.next().map(|response| Connection {
                 tcp,
                 response,
-                begun: Vec::new(),
+                heads: Heads::default(),
             });
         }
     }
@@ -119,7 +116,7 @@ impl Server<'_> {
                 break;
             }
             // A read that did not fill its buffer has emptied the socket.
-            if n < HEAD && !ended {
+            if n < LONGEST && !ended {
                 return;
             }
         }
@@ -128,13 +125,12 @@ impl Server<'_> {
 }
 
 impl Connection {
-    /// Answers each request head that has come; requests with a body are not known here. False when the connection is
-    /// over.
+    /// Answers each request whose head has ended. False when the connection is over.
     fn take(&mut self, bytes: &[u8], close: bool, stall: &mut Option<Stall>) -> bool {
-        self.begun.extend_from_slice(bytes);
-        let mut from = 0;
-        while let Some(end) = memchr::memmem::find(&self.begun[from..], b"\r\n\r\n") {
-            from += end + 4;
+        let Some(ended) = self.heads.take(bytes) else {
+            return false;
+        };
+        for _ in 0..ended {
             if !self.answer() {
                 return false;
             }
@@ -145,8 +141,7 @@ impl Connection {
                 return false;
             }
         }
-        self.begun.drain(..from);
-        self.begun.len() <= HEAD
+        true
     }
 
     fn answer(&self) -> bool {

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::heads::{Heads, LONGEST};
+
 /// Makes a certificate for localhost, and writes it to the file.
 pub fn acceptor(cert_file: &str) -> Result<TlsAcceptor> {
     let made = rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()])?;
@@ -45,7 +47,7 @@ pub async fn serve(
     }
 }
 
-/// Answers each request head; requests with a body are not known here.
+/// Answers each request whose head has ended.
 async fn answer(
     tcp: TcpStream,
     acceptor: TlsAcceptor,
@@ -53,27 +55,20 @@ async fn answer(
     close: bool,
 ) -> std::io::Result<()> {
     let mut stream = acceptor.accept(tcp).await?;
-    let mut buffer = vec![0u8; 4096];
-    let mut filled = 0;
+    let mut buffer = vec![0u8; LONGEST];
+    let mut heads = Heads::default();
     loop {
-        let n = stream.read(&mut buffer[filled..]).await?;
-        if n == 0 {
+        let n = stream.read(&mut buffer).await?;
+        let ended = heads.take(&buffer[..n]).filter(|_| n > 0);
+        let Some(ended) = ended else {
             return Ok(());
-        }
-        filled += n;
-        let mut from = 0;
-        while let Some(end) = memchr::memmem::find(&buffer[from..filled], b"\r\n\r\n") {
-            from += end + 4;
+        };
+        for _ in 0..ended {
             stream.write_all(response).await?;
             stream.flush().await?;
             if close {
                 return stream.shutdown().await;
             }
-        }
-        buffer.copy_within(from..filled, 0);
-        filled -= from;
-        if filled == buffer.len() {
-            return Ok(());
         }
     }
 }
