@@ -165,7 +165,7 @@ impl Second {
     }
 
     /// Counts an ended request with all that is known of it.
-    pub fn ended(&mut self, end: End, reply: &Reply) {
+    pub fn ended(&mut self, end: &End, reply: &Reply) {
         let step = &mut self.steps[end.step];
         let outcome = end.outcome as usize;
         step.ended[outcome] += 1;
@@ -201,7 +201,7 @@ impl Second {
         step.sent_bytes += reply.sent_bytes;
         step.received_bytes += reply.received_bytes;
         if let Some(instance) = end.instance {
-            step.instance(instance).ended(&end, service);
+            step.instance(instance).ended(end, service);
         }
     }
 
@@ -373,7 +373,7 @@ mod tests {
         };
         second.due(0);
         second.dispatched(20_000);
-        second.ended(end, &reply);
+        second.ended(&end, &reply);
         let step = &second.steps[0];
         assert_eq!(
             step.response[Outcome::Status as usize].get().unwrap().max(),

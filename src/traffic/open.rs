@@ -26,7 +26,7 @@ use super::journey::CompiledFlow;
 use super::population::{Bounds, Choice, Population};
 use super::shared::{FlowRun, Live, Shared, Slot};
 use super::text::Value;
-use super::user::{Start, User, journey_rng};
+use super::user::{User, Walk, journey_rng};
 use crate::record::{Level, Micros};
 use crate::scenario::{ConnectionMode, Load};
 
@@ -46,7 +46,7 @@ pub struct OpenState {
 }
 
 /// A journey that has been begun, and keeps the worker alive.
-type Journey = (Start, Live);
+type Journey = (Walk, Live);
 
 /// Arrivals that wait for a place, with their data, and how many may.
 struct Line {
@@ -64,7 +64,7 @@ enum Seat {
 /// A place for one journey at a time.
 struct Place {
     slot: Rc<Slot>,
-    start: RefCell<Option<Journey>>,
+    journey: RefCell<Option<Journey>>,
     /// No journey will come any more.
     given_up: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -208,8 +208,8 @@ fn begin(
         return None;
     }
     shared.users.set(shared.users.get() + 1);
-    let start = Start::new(&run.flow, rng, intended, shared);
-    Some((start, shared.live()))
+    let walk = Walk::new(&run.flow, rng, intended, shared);
+    Some((walk, shared.live()))
 }
 
 impl OpenState {
@@ -227,7 +227,7 @@ impl OpenState {
         let slot = shared.seat(run);
         let place = Rc::new(Place {
             slot: slot.clone(),
-            start: RefCell::default(),
+            journey: RefCell::default(),
             given_up: Cell::default(),
             waker: RefCell::default(),
         });
@@ -246,7 +246,7 @@ impl OpenState {
         let place = &self.places[index];
         place.slot.values.replace(values);
         // Its task, which this is, looks there next: nobody need be woken.
-        place.start.replace(Some(journey));
+        place.journey.replace(Some(journey));
     }
 
     /// Gives up one place that is not needed any longer, and with it its connection: one for each arrival, since to close
@@ -268,11 +268,11 @@ pub fn take_back(run: &FlowRun) -> Vec<(usize, Micros)> {
     let Some(state) = open.as_mut() else {
         return Vec::new();
     };
-    let given = state.places.iter().filter_map(|place| place.start.take());
+    let given = state.places.iter().filter_map(|place| place.journey.take());
     let waiting = state.waiting.arrivals.drain(..);
     given
         .chain(waiting.map(|(journey, _)| journey))
-        .filter_map(|(start, _)| start.counted(&run.flow))
+        .filter_map(|(walk, _)| walk.counted(&run.flow))
         .collect()
 }
 
@@ -284,8 +284,8 @@ async fn serve(
     index: usize,
     mut user: User,
 ) {
-    while let Some((start, live)) = place.next().await {
-        user.journey(start, run.end).await;
+    while let Some((mut walk, live)) = place.next().await {
+        user.journey(&mut walk, run.end).await;
         shared.users.set(shared.users.get() - 1);
         if let Some(state) = run.open.borrow_mut().as_mut() {
             state.leave(index);
@@ -297,7 +297,7 @@ async fn serve(
 
 impl Place {
     fn give(&self, journey: Journey) {
-        *self.start.borrow_mut() = Some(journey);
+        *self.journey.borrow_mut() = Some(journey);
         self.wake();
     }
 
@@ -311,8 +311,8 @@ impl Place {
     /// The next journey; `None` when the place has been given up.
     async fn next(&self) -> Option<Journey> {
         poll_fn(|context| {
-            if let Some(start) = self.start.borrow_mut().take() {
-                return Poll::Ready(Some(start));
+            if let Some(journey) = self.journey.borrow_mut().take() {
+                return Poll::Ready(Some(journey));
             }
             if self.given_up.get() {
                 return Poll::Ready(None);

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::lean::{Options, Reader};
+use super::lean::Reader;
 use crate::record::{Micros, Outcome};
 
 /// At most so much of a body is kept for a sample.
@@ -107,7 +107,7 @@ impl Reply {
                 headers.clear();
                 body.clear();
             }
-            Held::Bytes(reader) => reader.begin(&Options::default()),
+            Held::Bytes(reader) => reader.put_down(),
         }
         self.keep = keep;
         self.body_bytes = 0;

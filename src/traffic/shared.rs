@@ -294,14 +294,14 @@ impl Shared {
                 end.instance = memory
                     .filter(|_| started.is_some())
                     .and_then(|memory| self.instance_of(&memory));
-                self.count(|second| second.ended(end, &Reply::default()));
+                self.count(|second| second.ended(&end, &Reply::default()));
                 self.sample_unfinished(slot, &request, &end);
             }
         }
         for run in &self.flows {
             for (step, intended) in super::open::take_back(run) {
                 let end = unfinished(step, intended, now);
-                self.count(|second| second.ended(end, &Reply::default()));
+                self.count(|second| second.ended(&end, &Reply::default()));
             }
         }
     }

@@ -16,21 +16,22 @@ use super::shared::{InFlight, Shared, Slot};
 use super::text::Scope;
 use super::timer::Alarm;
 use super::transport::{Link, Order};
+use super::worker::after_others;
 use crate::record::{Micros, Outcome};
 use crate::scenario::{Load, Think};
 
-/// How a journey begins.
-pub struct Start {
+/// A walk through a journey: where it is, and when its next request is due.
+pub struct Walk {
     rng: Pcg64,
     pc: Option<usize>,
     intended: Micros,
-    /// The first request has been counted as due.
+    /// The next request has been counted as due.
     counted: bool,
     /// The intended start was set by a clock, and not by the end of the request before.
     timed: bool,
 }
 
-impl Start {
+impl Walk {
     /// The first request, if it has been counted as due: its step among all steps, and its intended start.
     pub fn counted(&self, flow: &CompiledFlow) -> Option<(usize, Micros)> {
         match flow.program.get(self.pc?)? {
@@ -39,8 +40,8 @@ impl Start {
         }
     }
 
-    /// The start of an arrival's journey. Where the journey begins with a request, it is due now, whenever its user
-    /// gets to run.
+    /// The walk of an arrival, before its first step. Where the journey begins with a request, it is due now, whenever
+    /// its user gets to run.
     pub fn new(flow: &CompiledFlow, mut rng: Pcg64, intended: Micros, shared: &Rc<Shared>) -> Self {
         let pc = flow.advance(0, &mut rng);
         let first = pc.and_then(|pc| match &flow.program[pc] {
@@ -96,12 +97,6 @@ pub struct JourneyEnd {
     pub took_time: bool,
 }
 
-/// How a request ended, as far as the journey is concerned.
-struct StepEnd {
-    at: Micros,
-    go_on: bool,
-}
-
 impl User {
     /// A user at a place.
     pub fn new(shared: Rc<Shared>, slot: Rc<Slot>, link: Link, number: u64) -> Self {
@@ -133,53 +128,51 @@ impl User {
         // Unique in the flow, so that a user's choices depend on nothing but the seed.
         let number = self.number << 32 | (self.iteration & 0xffff_ffff);
         let mut rng = journey_rng(self.shared.plan.seed, flow.index, number);
-        let start = Start {
+        let mut walk = Walk {
             pc: flow.advance(0, &mut rng),
             rng,
             intended,
             counted: false,
             timed,
         };
-        self.journey(start, until).await
+        let took_time = self.journey(&mut walk, until).await;
+        JourneyEnd {
+            next: walk.intended,
+            timed: walk.timed,
+            took_time,
+        }
     }
 
-    /// Walks through the journey once. No request becomes due from `until` on.
-    pub async fn journey(&mut self, start: Start, until: Micros) -> JourneyEnd {
+    /// Walks through the journey once. No request becomes due from `until` on. Tells whether any was made, or a pause.
+    ///
+    /// What a request needs is handed down by reference, here and below: futures within futures are moved, with all that
+    /// they hold, each time one begins.
+    pub async fn journey(&mut self, walk: &mut Walk, until: Micros) -> bool {
         let slot = self.slot.clone();
         let flow = &slot.run.flow;
-        let Start {
-            mut rng,
-            pc,
-            mut intended,
-            mut counted,
-            mut timed,
-        } = start;
         self.iteration += 1;
         let mut took_time = false;
-        let mut pc = pc;
-        while let Some(at) = pc {
+        while let Some(at) = walk.pc {
             match &flow.program[at] {
                 Op::Step(step) => {
                     // Where no clock decides, the request is due at the very end of the one before.
-                    let now = (!timed).then_some(intended);
-                    if !counted && !self.due(*step, now, until) {
+                    let now = (!walk.timed).then_some(walk.intended);
+                    if !std::mem::take(&mut walk.counted) && !self.due(*step, now, until) {
                         break;
                     }
-                    counted = false;
                     took_time = true;
-                    if timed {
-                        self.dispatched(intended);
+                    if walk.timed {
+                        self.dispatched(walk.intended);
                     }
-                    let end = self.step(*step, intended, &mut rng).await;
-                    intended = end.at;
+                    let go_on = self.step(*step, walk).await;
                     // Think time follows every request, whatever became of it.
-                    let think = think_time(&self.think, &mut rng);
-                    intended += think;
-                    timed = think > 0;
-                    if think > 0 && !self.pause(intended, until).await {
+                    let think = think_time(&self.think, &mut walk.rng);
+                    walk.intended += think;
+                    walk.timed = think > 0;
+                    if think > 0 && !self.pause(walk.intended, until).await {
                         break;
                     }
-                    if !end.go_on {
+                    if !go_on {
                         // One that fails at once (no port left, a path that is none) has waited for nothing: a user
                         // that goes on and on like that must not keep the worker from everybody else.
                         tokio::task::yield_now().await;
@@ -188,21 +181,17 @@ impl User {
                 }
                 Op::Think(think) => {
                     took_time = true;
-                    intended += think_time(think, &mut rng);
-                    timed = true;
-                    if !self.pause(intended, until).await {
+                    walk.intended += think_time(think, &mut walk.rng);
+                    walk.timed = true;
+                    if !self.pause(walk.intended, until).await {
                         break;
                     }
                 }
                 Op::Choose(_) | Op::Jump(_) => {}
             }
-            pc = flow.advance(at + 1, &mut rng);
+            walk.pc = flow.advance(at + 1, &mut walk.rng);
         }
-        JourneyEnd {
-            next: intended,
-            timed,
-            took_time,
-        }
+        took_time
     }
 
     /// Waits; false when nothing more is due.
@@ -228,19 +217,22 @@ impl User {
         self.shared.count(|second| second.dispatched(lag));
     }
 
-    /// Makes one request that is due.
-    async fn step(&mut self, index: usize, intended: Micros, rng: &mut Pcg64) -> StepEnd {
+    /// Makes one request that is due; what follows it begins at its end. Tells whether the journey can go on.
+    async fn step(&mut self, index: usize, walk: &mut Walk) -> bool {
         let slot = self.slot.clone();
         let step = &slot.run.flow.steps[index];
         let request = InFlight {
             step: index,
-            intended,
-            rng: rng.clone(),
+            intended: walk.intended,
+            rng: walk.rng.clone(),
             user: self.number,
             iteration: self.iteration,
         };
         self.slot.progress.started.set(0);
         *self.slot.in_flight.borrow_mut() = Some(request);
+        if !walk.timed {
+            after_others().await;
+        }
         self.reply.clear(
             match (step.expected.needs_body(), step.expected.beyond_status()) {
                 (true, _) => usize::MAX,
@@ -248,44 +240,44 @@ impl User {
                 (false, false) => 0,
             },
         );
-        let order = Order {
+        let mut order = Order {
             step,
             values: &self.slot.values,
             user: self.number,
             iteration: self.iteration,
-            rng,
+            rng: &mut walk.rng,
+            progress: &self.slot.progress,
+            reply: &mut self.reply,
         };
-        let result = self
-            .link
-            .send(order, &self.slot.progress, &mut self.reply)
-            .await;
+        let result = self.link.send(&mut order).await;
         // A transport that has just looked at the clock spares another look.
         let at = match self.reply.ended {
             0 => self.shared.clock.now(),
             ended => ended,
         };
         self.shared.roll(at);
-        let end = self.finish(index, intended, at, result, rng);
+        let go_on = self.finish(index, walk, at, result);
+        walk.intended = at;
         self.reply.put_down();
-        end
+        go_on
     }
 
     /// Judges and counts a request that has ended.
     fn finish(
         &mut self,
         index: usize,
-        intended: Micros,
+        walk: &mut Walk,
         at: Micros,
         result: Result<(), Failure>,
-        rng: &mut Pcg64,
-    ) -> StepEnd {
+    ) -> bool {
         let slot = self.slot.clone();
         let step = &slot.run.flow.steps[index];
+        let intended = walk.intended;
         let response = at.saturating_sub(intended);
         let (outcome, finding, go_on) = match &result {
             Err(failure) => (failure.outcome, Finding::Good, false),
             Ok(()) => {
-                let (finding, missing) = self.judge(index, response, rng);
+                let (finding, missing) = self.judge(index, response, &mut walk.rng);
                 let outcome = match finding {
                     Finding::Good => Outcome::Ok,
                     Finding::Status => Outcome::Status,
@@ -314,25 +306,18 @@ impl User {
             first_of_connection,
             moved,
         };
-        self.shared.count(|second| second.ended(end, &self.reply));
-        let request = self.slot.in_flight.borrow_mut().take();
+        self.shared.count(|second| second.ended(&end, &self.reply));
         if outcome.failed() && self.shared.first_of_kind(step.index, outcome) {
             let error = match &result {
                 Err(failure) => failure.cause.describe(),
                 Ok(()) => step.expected.describe(finding, &self.reply),
             };
-            if let Some(request) = request {
-                super::sample::emit(
-                    &self.shared,
-                    &self.slot,
-                    &request,
-                    &end,
-                    &self.reply,
-                    &error,
-                );
+            if let Some(request) = &*self.slot.in_flight.borrow() {
+                super::sample::emit(&self.shared, &self.slot, request, &end, &self.reply, &error);
             }
         }
-        StepEnd { at, go_on }
+        *self.slot.in_flight.borrow_mut() = None;
+        go_on
     }
 
     /// Checks an answered request and takes its values; tells whether one is missing.

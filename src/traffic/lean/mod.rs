@@ -25,7 +25,7 @@ mod reader_tests;
 mod wire;
 
 pub use alarm::Alarm;
-pub use connection::{Connection, Reply, Times};
+pub use connection::{Connection, Reply, Request, Times};
 pub use failure::{Cause, Failure};
 pub use open::{ConnectTimings, Connector, Tls};
 pub use reader::{Progress, Reader};

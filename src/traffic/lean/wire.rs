@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::failure::{Cause, Doing};
+use super::reader::Reader;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -61,24 +62,22 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads what there is.
+    /// Reads what there is for a response.
+    #[inline(always)]
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        space: &mut [u8],
+        reader: &mut Reader,
     ) -> Poll<io::Result<usize>> {
         self.settle()?;
         match self {
             Wire::Fresh(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            Wire::Plain(tcp) => receive(tcp, cx, space),
-            Wire::Tls(tls) => {
-                let mut buffer = ReadBuf::new(space);
-                let polled = Pin::new(tls).poll_read(cx, &mut buffer);
-                polled.map_ok(|()| buffer.filled().len())
-            }
+            Wire::Plain(tcp) => receive(tcp, cx, reader),
+            Wire::Tls(tls) => receive_tls(tls, cx, reader.space()),
         }
     }
 
+    #[inline(always)]
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -118,7 +117,7 @@ impl Wire {
                 }
             }
             // Session tickets and key updates arrive here, and are taken in.
-            Wire::Tls(_) => match self.poll_read(cx, &mut byte) {
+            Wire::Tls(tls) => match receive_tls(tls, cx, &mut byte) {
                 Poll::Pending => None,
                 Poll::Ready(read) => Some(read),
             },
@@ -143,24 +142,28 @@ pub(super) fn watched(tcp: TcpStream) -> io::Result<AsyncFd<TcpStream>> {
 }
 
 /// One `recv`.
+#[inline(always)]
 fn take(tcp: &TcpStream, space: &mut [u8]) -> Result<usize, Errno> {
     retry_on_intr(|| recv(tcp, &mut *space, RecvFlags::empty())).map(|(_, n)| n)
 }
 
 /// One `send`.
+#[inline(always)]
 fn put(tcp: &TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
     retry_on_intr(|| send(tcp, bytes, SendFlags::NOSIGNAL))
 }
 
-/// Reads once the poller says that there is something. A read that did not fill its buffer has emptied the socket: the
-/// next one waits for the poller at once, without a system call that would only say "not yet".
+/// Reads once the poller says that there is something; until then no buffer is taken. A read that did not fill its buffer
+/// has emptied the socket: the next one waits for the poller at once, without a system call that would only say "not yet".
+#[inline(always)]
 fn receive(
     tcp: &AsyncFd<TcpStream>,
     cx: &mut Context<'_>,
-    space: &mut [u8],
+    reader: &mut Reader,
 ) -> Poll<io::Result<usize>> {
     loop {
         let mut told = ready!(tcp.poll_read_ready(cx))?;
+        let space = reader.space();
         match take(tcp.get_ref(), space) {
             Err(Errno::AGAIN) => told.clear_ready(),
             Ok(n) => {
@@ -174,7 +177,18 @@ fn receive(
     }
 }
 
+fn receive_tls(
+    tls: &mut TlsStream<tokio::net::TcpStream>,
+    cx: &mut Context<'_>,
+    space: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(space);
+    let polled = Pin::new(tls).poll_read(cx, &mut buffer);
+    polled.map_ok(|()| buffer.filled().len())
+}
+
 /// Writes at once, and asks the poller only where the socket is full.
+#[inline(always)]
 fn transmit(
     tcp: &AsyncFd<TcpStream>,
     cx: &mut Context<'_>,

@@ -18,14 +18,14 @@ use rustls::pki_types::ServerName;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
-use super::{Memory, Order, Progress};
+use super::{Memory, Order};
 use crate::record::{Clock, Micros, Outcome};
 use crate::scenario::ConnectionMode;
 use crate::traffic::TrafficError;
 use crate::traffic::classify::{NameError, classify};
 use crate::traffic::journey::CompiledFlow;
 use crate::traffic::lean::{
-    self, Alarm, BodyUse, ConnectTimings, Connection, Connector, Options, Tls,
+    self, Alarm, BodyUse, ConnectTimings, Connection, Connector, Options, Request, Tls,
 };
 use crate::traffic::names::Turns;
 use crate::traffic::origin::Origin;
@@ -196,12 +196,7 @@ impl Pool {
 
 impl Link {
     /// Sends a request and waits for the whole response.
-    pub async fn send(
-        &mut self,
-        order: Order<'_>,
-        progress: &Progress,
-        reply: &mut Reply,
-    ) -> Result<(), Failure> {
+    pub async fn send(&mut self, order: &mut Order<'_>) -> Result<(), Failure> {
         let Link { shop, own, wire } = self;
         let mut held;
         let conn = match (&mut *own, &shop.pool) {
@@ -214,9 +209,7 @@ impl Link {
         };
         let conn = conn.ok_or_else(|| local("the pool of connections is gone".into()))?;
         let template = &order.step.request;
-        let head_request = template.method == Method::HEAD;
-        let timeout = template.timeout;
-        let request = match template.constant() {
+        let bytes = match template.constant() {
             Some(bytes) => bytes,
             None => {
                 let values = order.values.borrow();
@@ -224,7 +217,7 @@ impl Link {
                     values: &values,
                     user: order.user,
                     iteration: order.iteration,
-                    rng: order.rng,
+                    rng: &mut *order.rng,
                 };
                 let rendered = template.render_http1(&shop.origin, &mut scope, wire);
                 rendered.map_err(local)?;
@@ -232,19 +225,22 @@ impl Link {
             }
         };
         let start = Instant::now();
-        progress.started.set(shop.micros(start));
-        reply.sent = shop.micros(start);
-        let deadline = start + timeout;
-        let sent = shop.exchange(
-            conn,
-            progress,
-            reply,
-            request,
-            head_request,
-            start,
-            deadline,
-        );
-        let sent = sent.await;
+        let request = Request {
+            bytes,
+            options: Options {
+                want_body: match order.reply.keep {
+                    usize::MAX => BodyUse::Keep,
+                    // Costs nothing where it is not needed: it is not copied.
+                    _ => BodyUse::Start(SAMPLE_BYTES),
+                },
+                head_request: template.method == Method::HEAD,
+                ..Options::default()
+            },
+            deadline: start + template.timeout,
+        };
+        order.reply.sent = shop.micros(start);
+        order.progress.started.set(order.reply.sent);
+        let sent = shop.exchange(conn, order, &request, start).await;
         shop.retire(conn, &sent);
         sent.map(|_| ())
     }
@@ -264,37 +260,22 @@ impl Shop {
     }
 
     /// One exchange, on the connection that is there, or on a new one. Returns when the response was complete.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "split off from one place for its length"
-    )]
     async fn exchange(
         &self,
         conn: &mut Conn,
-        progress: &Progress,
-        reply: &mut Reply,
-        request: &[u8],
-        head_request: bool,
+        order: &mut Order<'_>,
+        request: &Request<'_>,
         start: Instant,
-        deadline: Instant,
     ) -> Result<Instant, Failure> {
-        let options = Options {
-            want_body: match reply.keep {
-                usize::MAX => BodyUse::Keep,
-                // Costs nothing where it is not needed: it is not copied.
-                _ => BodyUse::Start(SAMPLE_BYTES),
-            },
-            head_request,
-            ..Options::default()
-        };
-        progress.on(&conn.memory);
+        order.progress.on(&conn.memory);
+        let reply = &mut *order.reply;
         let mut now = start;
         loop {
             let fresh = conn.live.is_none();
             if fresh {
                 // What the place's last connection was answered by says nothing about this one.
                 conn.memory.renew();
-                let opened = self.open(conn, start, deadline, reply).await;
+                let opened = self.open(conn, start, request.deadline, reply).await;
                 now = Instant::now();
                 if !reply.opened.is_empty() {
                     reply.sent = self.micros(now);
@@ -309,11 +290,10 @@ impl Shop {
             let Some(connection) = conn.live.as_mut() else {
                 return Err(local("a connection is gone".into()));
             };
-            let reader = reply.reader();
-            let exchange = connection.exchange_into(reader, request, &options, now, deadline);
+            let exchange = connection.exchange_into(reply.reader(), request, now);
             let failure = match exchange.await {
                 Ok(times) => {
-                    reply.sent_bytes = request.len() as u64;
+                    reply.sent_bytes = request.bytes.len() as u64;
                     reply.first_byte = self.micros(times.first_byte_at);
                     reply.ended = self.micros(times.done_at);
                     reply.take_from_reader();
@@ -326,7 +306,7 @@ impl Shop {
                 continue;
             }
             if failure.sent {
-                reply.sent_bytes = request.len() as u64;
+                reply.sent_bytes = request.bytes.len() as u64;
             }
             let first_byte = failure.first_byte_at;
             reply.first_byte = first_byte.map_or(0, |at| self.micros(at));

@@ -112,7 +112,7 @@ impl Progress {
     }
 }
 
-/// What a request is made from.
+/// What a request is made from, and where its response goes.
 pub struct Order<'a> {
     /// The step.
     pub step: &'a CompiledStep,
@@ -124,6 +124,10 @@ pub struct Order<'a> {
     pub iteration: u64,
     /// The journey's generator.
     pub rng: &'a mut Pcg64,
+    /// Where it is told how far it is.
+    pub progress: &'a Progress,
+    /// What comes back.
+    pub reply: &'a mut Reply,
 }
 
 /// The connections of one flow at one worker.
@@ -154,16 +158,11 @@ impl Transport {
 
 impl Link {
     /// Sends a request and waits for the whole response, at most for the step's timeout.
-    pub async fn send(
-        &mut self,
-        order: Order<'_>,
-        progress: &Progress,
-        reply: &mut Reply,
-    ) -> Result<(), Failure> {
+    pub async fn send(&mut self, order: &mut Order<'_>) -> Result<(), Failure> {
         match self {
-            Link::Lean(link) => link.send(order, progress, reply).await,
+            Link::Lean(link) => link.send(order).await,
             // Boxed, or every user would carry the room for it.
-            Link::Reqwest(link) => Box::pin(link.send(order, progress, reply)).await,
+            Link::Reqwest(link) => Box::pin(link.send(order)).await,
         }
     }
 }

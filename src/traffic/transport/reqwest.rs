@@ -16,7 +16,7 @@ use http::{HeaderValue, header};
 use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::sync::Semaphore;
 
-use super::{Memory, Order, Progress};
+use super::{Memory, Order};
 use crate::record::{Clock, Micros, Outcome};
 use crate::scenario::{ConnectionMode, Protocol, TransportChoice};
 use crate::traffic::TrafficError;
@@ -248,12 +248,7 @@ impl Shop {
 
 impl Link {
     /// Sends a request and waits for the whole response.
-    pub async fn send(
-        &mut self,
-        order: Order<'_>,
-        progress: &Progress,
-        reply: &mut Reply,
-    ) -> Result<(), Failure> {
+    pub async fn send(&mut self, order: &mut Order<'_>) -> Result<(), Failure> {
         let shop = &self.shop;
         let held = shop.hold(self.own.as_ref()).await?;
         let conn = &held.conn;
@@ -262,10 +257,11 @@ impl Link {
         }
         let memory = conn.memory.borrow().clone();
         let start = shop.clock.now();
-        progress.on(&memory);
-        progress.started.set(start);
+        order.progress.on(&memory);
+        order.progress.started.set(start);
         let step = order.step;
-        let request = shop.request(order, reply)?;
+        let request = shop.request(order)?;
+        let reply = &mut *order.reply;
         self.context
             .follow_redirects
             .store(step.follow_redirects, Ordering::Relaxed);
@@ -316,13 +312,13 @@ fn never_sent(outcome: Outcome) -> bool {
 }
 
 impl Shop {
-    fn request(&self, order: Order<'_>, reply: &mut Reply) -> Result<Request, Failure> {
+    fn request(&self, order: &mut Order<'_>) -> Result<Request, Failure> {
         let values = order.values.borrow();
         let mut scope = Scope {
             values: &values,
             user: order.user,
             iteration: order.iteration,
-            rng: order.rng,
+            rng: &mut *order.rng,
         };
         let template = &order.step.request;
         let rendered = template
@@ -331,7 +327,7 @@ impl Shop {
                 outcome: Outcome::Local,
                 cause: Cause::Text(problem),
             })?;
-        reply.sent_bytes = template.size(&self.origin, &rendered);
+        order.reply.sent_bytes = template.size(&self.origin, &rendered);
         let mut request = Request::new(template.method.clone(), rendered.url);
         let says_length = matches!(template.method, Method::POST | Method::PUT | Method::PATCH);
         if !rendered.body.is_empty() || says_length {
