@@ -77,6 +77,9 @@ class Wrk(Peer):
     def rate(self, output, _folder):
         return found(r"Requests/sec:\s+([\d.]+)", output)
 
+    def requests(self, output, _folder):
+        return found(r"(\d+) requests in", output)
+
 
 class Hey(Peer):
     name = "hey"
@@ -251,6 +254,9 @@ traffic:
 
     def rate(self, output, folder):
         return self.summary(output, folder)["all"]["throughput_per_s"]
+
+    def requests(self, output, folder):
+        return self.summary(output, folder)["all"]["ended"]
 
 
 class ScenarioSquall(Squall):

@@ -7,6 +7,7 @@ import time
 from statistics import mean, median
 
 import peers
+import turns
 from measure import Usage, launch, server
 from page import STALL_CONNECTIONS
 from peers import Case
@@ -130,6 +131,7 @@ def record(options):
 
 
 MEASUREMENTS = {
+    "turns": turns.turns,
     "stall": stall,
     "schedule": schedule,
     "memory": memory,
