@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares squall with other load generators on this machine, and writes docs/benchmarks.md.
 #
-#   benches/compare.sh                          everything: about 13 minutes, once all is installed and built
+#   benches/compare.sh                          everything: about 17 minutes, once all is installed and built
 #   benches/compare.sh --only keep-alive,stall  these sections only; the page keeps what was measured of the others
 #   benches/compare.sh --only ''                only the page, from what was measured before
 #   benches/compare.sh --rounds 3 --seconds 1   quicker and coarser

@@ -13,23 +13,30 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import CLIENT_CORE, server
+from measure import CLIENT_CORE, say, server
 from peers import Case, Failed
 
-CASE = Case("keep-alive, 50 connections, 0.1 KiB")
+#: By what the goals call them.
+CASES = {
+    "keep-alive": Case("keep-alive, 50 connections, 0.1 KiB"),
+    "new-connections": Case("new connection per request, 50 at once, 0.1 KiB", keep_alive=False),
+    "connections": Case("keep-alive, 1,000 connections, 0.1 KiB", connections=1000),
+}
 TURN_S = 0.05
-#: What each gets of the core, and how often all is done.
-SECONDS, ROUNDS = 15, 4
+#: What each gets of the core in a round, and how many rounds there are.
+SECONDS, ROUNDS = 10, 4
 
 
 class Client:
     """A program under way, and the server that it has for itself."""
 
-    def __init__(self, peer, options, stack, seconds):
+    def __init__(self, peer, case, options, stack):
         self.peer = peer
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        said = stack.enter_context(server(options, CASE.server_arguments()))
-        command = ["taskset", "-c", str(CLIENT_CORE), *peer.command(CASE, said, seconds, self.folder)]
+        url = stack.enter_context(server(options, case.server_arguments()))
+        seconds = 2 * (options.seconds or SECONDS)
+        command = peer.command(case, url, seconds, self.folder)
+        command = ["taskset", "-c", str(CLIENT_CORE), *command]
         self.out = stack.enter_context(open(self.folder / "printed", "w+", encoding="utf-8"))
         self.child = subprocess.Popen(command, stdout=self.out, stderr=subprocess.STDOUT)
         stack.callback(self.end)
@@ -44,13 +51,11 @@ class Client:
         """Lets it run for so long. True when it has ended."""
         begun = time.monotonic()
         os.kill(self.child.pid, signal.SIGCONT)
-        while (left := begun + seconds - time.monotonic()) > 0:
-            time.sleep(min(left, 0.01))
-            pid, _, usage = os.wait4(self.child.pid, os.WNOHANG)
-            if pid:
-                self.child.returncode = 0
-                self.cpu = usage.ru_utime + usage.ru_stime
-                break
+        time.sleep(seconds)
+        pid, _, usage = os.wait4(self.child.pid, os.WNOHANG)
+        if pid:
+            self.child.returncode = 0
+            self.cpu = usage.ru_utime + usage.ru_stime
         else:
             os.kill(self.child.pid, signal.SIGSTOP)
         self.active += time.monotonic() - begun
@@ -62,28 +67,40 @@ class Client:
 
 
 def turns(options):
-    """Requests a second and CPU per request of each, round by round."""
+    """Requests a second and CPU per request of both, round by round, case by case."""
     rivals = [peer for peer in options.generators if hasattr(peer, "requests")]
-    if len(rivals) < 2:
+    if len(rivals) != 2:
         raise Failed("needs squall and wrk")
+    return {
+        "turn_ms": TURN_S * 1000,
+        "cases": {
+            key: {"case": case.name, "found": compared(case, rivals, options)}
+            for key, case in CASES.items()
+        },
+    }
+
+
+def compared(case, rivals, options):
     found = {peer.name: {"rates": [], "cpu_us": []} for peer in rivals}
     for number in range(ROUNDS):
         # Who is started last has the core for itself at the end: each is, in half of the rounds.
-        for client in race(rivals[number % 2 :] + rivals[: number % 2], options):
+        order = rivals if number % 2 else rivals[::-1]
+        for client in race(order, case, options):
             done = client.requests()
-            found[client.peer.name]["rates"].append(done / client.active)
-            found[client.peer.name]["cpu_us"].append(client.cpu / done * 1e6)
-    return {"case": CASE.name, "turn_ms": TURN_S * 1000, "found": found}
+            rate, cost = done / client.active, client.cpu / done * 1e6
+            found[client.peer.name]["rates"].append(rate)
+            found[client.peer.name]["cpu_us"].append(cost)
+            say(f"{case.name}, by turns: {client.peer.name} {rate:,.0f}/s, {cost:.2f} us CPU")
+    return found
 
 
-def race(rivals, options):
-    """Runs them until all have ended, and gives what became of them."""
+def race(rivals, case, options):
+    """Runs both until they have ended, and gives what became of them."""
     with contextlib.ExitStack() as stack:
         clients = []
         for peer in rivals:
-            client = Client(peer, options, stack, SECONDS * len(rivals))
-            clients.append(client)
-            client.turn(TURN_S)
+            clients.append(Client(peer, case, options, stack))
+            clients[-1].turn(TURN_S)
         running = list(clients)
         while running:
             random.shuffle(running)

@@ -24,7 +24,11 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "not installed: ${missing[*]} (only root on Debian can install them here); their tests will be skipped" >&2
   fi
 fi
-[ "${CI:-}" != true ] || export SQUALL_TESTS_MUST_RUN=1
+if [ "${CI:-}" = true ]; then
+  export SQUALL_TESTS_MUST_RUN=1
+  # Nothing is built a second time there, so that what would make it quicker only costs.
+  export CARGO_INCREMENTAL=0
+fi
 
 # Against a real Kubernetes: in CI, and where SQUALL_TESTBED=1 asks (root on Debian; Kubernetes is built from Debian's source
 # package on the first run, 6 minutes, and kept in ~/.cache/squall).
