@@ -59,13 +59,16 @@ def launch(command, folder, limit=120):
 
 
 @contextlib.contextmanager
-def server(options, arguments=(), tls=False, said=None):
-    """The server on its core; gives its URL. What it prints later goes to the list `said`, line by line."""
+def server(options, arguments=(), tls=False, said=None, process=None):
+    """The server on its core; gives its URL. What it prints later goes to the list `said`, line by line; its process to
+    the list `process`."""
     with tempfile.TemporaryDirectory() as folder:
         if tls:
             arguments = [*arguments, "--tls", f"{folder}/cert.pem"]
         command = ["taskset", "-c", str(SERVER_CORE), options.server, *arguments]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if process is not None:
+            process.append(child)
         try:
             port = child.stdout.readline().strip()
             yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/"

@@ -99,8 +99,8 @@ def turns_table(found):
         lines.append(f"| {' | '.join(cells)} |")
     rounds = len(ratios)
     note = (
-        f"Both at the same time on the same core, each against a server of its own, stopped and continued by turns; {rounds}"
-        " rounds, medians. Runs of seconds in turn, as above, also show whether a shared machine was just fast or slow: this"
+        "Both at the same time on the same core, each against a server of its own, stopped and continued with it by turns;"
+        f" {rounds} rounds, medians. Runs of seconds in turn, as above, also show whether a shared machine was just fast or slow: this"
         " one changes by a third."
     )
     return [*lines, "", note, ""]

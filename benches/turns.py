@@ -1,7 +1,8 @@
 """squall and wrk at the same time on the same core, stopped and continued in turns of some milliseconds.
 
 Where a machine is faster in one second than in the next, by a third on a shared one, runs of seconds in turn compare two
-seconds rather than two programs. Turns are so short that what disturbs the machine disturbs both alike.
+seconds rather than two programs. Turns are so short that what disturbs the machine disturbs both alike. A client's server
+is stopped with it: all that is under way between them stays where it is.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ CASES = {
 }
 TURN_S = 0.05
 #: What each gets of the core in a round, and how many rounds there are.
-SECONDS, ROUNDS = 10, 4
+SECONDS, ROUNDS = 6, 5
 
 
 class Client:
@@ -33,7 +34,10 @@ class Client:
     def __init__(self, peer, case, options, stack):
         self.peer = peer
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(server(options, case.server_arguments()))
+        process = []
+        arguments = case.server_arguments()
+        url = stack.enter_context(server(options, arguments, process=process))
+        self.server = process[0]
         seconds = 2 * (options.seconds or SECONDS)
         command = peer.command(case, url, seconds, self.folder)
         command = ["taskset", "-c", str(CLIENT_CORE), *command]
@@ -50,6 +54,7 @@ class Client:
     def turn(self, seconds):
         """Lets it run for so long. True when it has ended."""
         begun = time.monotonic()
+        self.server.send_signal(signal.SIGCONT)
         os.kill(self.child.pid, signal.SIGCONT)
         time.sleep(seconds)
         pid, _, usage = os.wait4(self.child.pid, os.WNOHANG)
@@ -58,6 +63,7 @@ class Client:
             self.cpu = usage.ru_utime + usage.ru_stime
         else:
             os.kill(self.child.pid, signal.SIGSTOP)
+            self.server.send_signal(signal.SIGSTOP)
         self.active += time.monotonic() - begun
         return self.cpu is not None
 
